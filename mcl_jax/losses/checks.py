@@ -1,0 +1,76 @@
+"""Checks of arguments: each failure is one sentence that quotes what was received."""
+
+import jax
+import jax.numpy as jnp
+
+
+def as_floating(x: jax.Array, name: str) -> jax.Array:
+    """Returns ``x`` in the dtype sums are taken in: bfloat16 and float16 become float32.
+
+    Args:
+        x: an array of a floating dtype, any shape.
+        name: how the caller knows the argument.
+
+    Raises:
+        TypeError: ``x`` is not floating.
+    """
+    dtype = jnp.result_type(x)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"{name} must have a floating dtype, got {dtype}.")
+    return jnp.asarray(x, dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32)
+
+
+def rank(x: jax.Array, ranks: int | tuple[int, ...], name: str, axes: str) -> None:
+    """Raises ValueError unless ``x`` has one of ``ranks`` axes; ``axes`` names them."""
+    allowed = (ranks,) if isinstance(ranks, int) else ranks
+    if jnp.ndim(x) not in allowed:
+        raise ValueError(f"{name} must have axes {axes}, got shape {jnp.shape(x)}.")
+
+
+def network_pairs(logits: jax.Array, weights: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Returns logits [M, M, B, K] and weights [M, M] of the pairs, None being a weight of 1.
+
+    Raises:
+        TypeError: ``logits`` is not floating.
+        ValueError: a shape is not as above.
+    """
+    logits = as_floating(logits, "logits")
+    if logits.ndim != 4 or logits.shape[0] != logits.shape[1]:
+        raise ValueError(f"logits must have axes [M, M, B, K], got shape {logits.shape}.")
+    shape = logits.shape[:2]
+    if weights is None:
+        return logits, jnp.ones(shape, logits.dtype)
+    if jnp.shape(weights) != shape:
+        raise ValueError(f"pair_weights must have shape {shape}, got {jnp.shape(weights)}.")
+    return logits, jnp.asarray(weights, logits.dtype)
+
+
+def mask(x: jax.Array, shape: tuple[int, ...], name: str) -> jax.Array:
+    """Broadcasts a boolean mask to ``shape``.
+
+    Raises:
+        TypeError: ``x`` is not boolean.
+        ValueError: ``x`` is None or does not broadcast to ``shape``.
+    """
+    if x is None:
+        raise ValueError(f"{name} must be a boolean mask over the keys, got None.")
+    if jnp.result_type(x) != jnp.bool_:
+        raise TypeError(f"{name} must be boolean, got {jnp.result_type(x)}.")
+    try:
+        return jnp.broadcast_to(x, shape)
+    except ValueError:
+        message = f"{name} must broadcast to {shape}, got shape {jnp.shape(x)}."
+    raise ValueError(message)
+
+
+def optional_mask(x: jax.Array | None, shape: tuple[int, ...], name: str) -> jax.Array | None:
+    """As `mask`; None, which means every key, stays None."""
+    return None if x is None else mask(x, shape, name)
+
+
+def positive_number(x: float | jax.Array, name: str) -> None:
+    """Raises ValueError if ``x`` is not a scalar, or a Python number that is not above zero."""
+    if jnp.ndim(x) != 0:
+        raise ValueError(f"{name} must be a scalar, got shape {jnp.shape(x)}.")
+    if isinstance(x, int | float) and not x > 0:
+        raise ValueError(f"{name} must be above 0, got {x}.")

@@ -1,0 +1,40 @@
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+from mcl_jax import losses
+
+MODULES = [module.name for module in pkgutil.iter_modules(losses.__path__, "mcl_jax.losses.")]
+IMPORT = """
+import sys
+import jax, jax.nn, jax.numpy
+before = {name.split(".")[0] for name in sys.modules}
+import mcl_jax.losses
+after = {name.split(".")[0] for name in sys.modules}
+print(*(after - before - set(sys.stdlib_module_names)))
+"""
+
+
+def test_losses_import_jax_alone() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", IMPORT], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.split() == ["mcl_jax"]
+
+
+def test_every_name_is_public() -> None:
+    assert all(getattr(losses, name).__doc__ for name in losses.__all__)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_every_function_has_an_example() -> None:
+    functions = [name for name in losses.__all__ if name != "MCLTerms"]
+    assert [name for name in functions if ">>>" not in getattr(losses, name).__doc__] == []
