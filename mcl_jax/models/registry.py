@@ -1,0 +1,98 @@
+"""Encoders by name."""
+
+import difflib
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from mcl_jax.models.blocks import Layers
+from mcl_jax.models.cifar_resnet import CifarResNet
+from mcl_jax.models.imagenet_resnet import ImageNetResNet
+from mcl_jax.models.small_resnet import SmallResNet
+from mcl_jax.models.wide_resnet import WideResNet
+
+_ENCODERS: dict[str, Callable[..., nn.Module]] = {
+    "resnet20": functools.partial(CifarResNet, depth=3),
+    "resnet32": functools.partial(CifarResNet, depth=5),
+    "resnet56": functools.partial(CifarResNet, depth=9),
+    "resnet110": functools.partial(CifarResNet, depth=12, bottleneck=True),
+    "wrn_16_2": functools.partial(WideResNet, depth=16, widen=2),
+    "wrn_40_2": functools.partial(WideResNet, depth=40, widen=2),
+    "wrn_28_4": functools.partial(WideResNet, depth=28, widen=4),
+    "resnet18": functools.partial(ImageNetResNet, depths=(2, 2, 2, 2)),
+    "resnet34": functools.partial(ImageNetResNet, depths=(3, 4, 6, 3)),
+    "resnet50": functools.partial(ImageNetResNet, depths=(3, 4, 6, 3), bottleneck=True),
+    "small_resnet": SmallResNet,
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names that ``create`` knows.
+
+    Returns:
+        Names of encoders.
+
+    Example:
+        >>> "resnet32" in names()
+        True
+    """
+    return tuple(_ENCODERS)
+
+
+def create(
+    name: str,
+    *,
+    num_classes: int,
+    dtype: DTypeLike = jnp.float32,
+    param_dtype: DTypeLike = jnp.float32,
+    convolution: str = "per_network",
+    norm_axis_name: str | None = None,
+    norm_groups: int = 1,
+) -> nn.Module:
+    """An encoder by name.
+
+    Its use: ``module.apply(variables, images [B, H, W, c], train=False)`` gives
+    ``(logits [B, C], features [B, F])``.
+
+    Args:
+        name: one of ``names()``.
+        num_classes: number of classes C.
+        dtype: of the computation; logits and features are float32 at least.
+        param_dtype: of the parameters.
+        convolution: ``"per_network"``, fast under vmap, or ``"plain"``, which has second
+            derivatives.
+        norm_axis_name: mapped axis over which batch statistics are synced; None keeps them on the
+            device.
+        norm_groups: batch statistics are taken over so many runs of consecutive rows apart.
+
+    Returns:
+        A Flax Linen module.
+
+    Raises:
+        ValueError: if the name is unknown, or a setting is out of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> net, images = create("small_resnet", num_classes=10), jnp.ones((2, 28, 28, 1))
+        >>> logits, features = net.apply(net.init(jax.random.key(0), images), images)
+        >>> logits.shape, features.shape
+        ((2, 10), (2, 64))
+    """
+    if name not in _ENCODERS:
+        near = difflib.get_close_matches(name, _ENCODERS, n=1, cutoff=0.0)
+        raise ValueError(
+            f"unknown encoder {name!r}; did you mean {near[0]!r}? Known: {', '.join(_ENCODERS)}."
+        )
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1; got {num_classes}.")
+    layers = Layers(
+        dtype=dtype,
+        param_dtype=param_dtype,
+        convolution=convolution,
+        norm_axis_name=norm_axis_name,
+        norm_groups=norm_groups,
+    )
+    return _ENCODERS[name](num_classes=num_classes, layers=layers)
