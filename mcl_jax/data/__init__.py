@@ -1,0 +1,46 @@
+"""Labelled images: sources, class-balanced splits, samplers and streams.
+
+Axes: ``N`` rows, ``B`` batch, ``C`` classes, images ``[H, W, c]`` uint8, channels last. Importing
+this pulls in neither scikit-learn, scikit-image nor TensorFlow Datasets.
+
+    >>> from mcl_jax import data
+    >>> dataset = data.load("fashion_mnist", validation_size=1000)
+    >>> sampler = data.shuffled(len(dataset.train), batch_size=256)
+    >>> data.steps_per_epoch(sampler)
+    35
+"""
+
+from mcl_jax.data.dataset import Batch, DataError, Dataset, Rows, Split
+from mcl_jax.data.loading import NAMES, load
+from mcl_jax.data.photographs import colour_histogram
+from mcl_jax.data.samplers import (
+    PerClass,
+    Sampler,
+    Shuffled,
+    draw,
+    per_class,
+    shuffled,
+    steps_per_epoch,
+)
+from mcl_jax.data.streaming import centre_crop, random_resized_crop, stream
+
+__all__ = [
+    "NAMES",
+    "Batch",
+    "DataError",
+    "Dataset",
+    "PerClass",
+    "Rows",
+    "Sampler",
+    "Shuffled",
+    "Split",
+    "centre_crop",
+    "colour_histogram",
+    "draw",
+    "load",
+    "per_class",
+    "random_resized_crop",
+    "shuffled",
+    "steps_per_epoch",
+    "stream",
+]

@@ -1,0 +1,80 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mcl_jax import data
+
+
+def test_fashion_mnist_is_cut_as_asked():
+    dataset = data.load("fashion_mnist", validation_size=500, train_size=2000, seed=3)
+    assert set(np.bincount(dataset.validation.labels)) == {50}
+    assert set(np.bincount(dataset.train.labels)) == {200}
+    assert len(dataset.test) == 2000
+    assert dataset.num_classes == 10
+    assert "Zalando" in dataset.notice
+    seen = {image.tobytes() for image in dataset.validation.images}
+    overlap = sum(image.tobytes() in seen for image in dataset.train.images)
+    assert overlap == 0
+
+
+def test_the_cut_is_a_function_of_the_seed():
+    first, again, other = (
+        data.load("digits", validation_size=100, seed=seed).validation.images for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_no_validation_rows_are_fine():
+    dataset = data.load("digits", validation_size=0)
+    assert len(dataset.validation) == 0
+    assert len(dataset.train) == 1442
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("fashion_mnst", "got 'fashion_mnst'; did you mean fashion_mnist"),
+        ("cifar100", "did you mean tfds:cifar100"),
+        ("", "must be one of fashion_mnist, photographs, digits, tfds:NAME, npz:PATH, got ''"),
+        ("npz:", "must be one of"),
+        (None, "must be one of .* got None"),
+    ],
+)
+def test_an_unknown_name_lists_the_names(name, message):
+    with pytest.raises(data.DataError, match=message):
+        data.load(name, validation_size=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"validation_size": -1}, "validation_size must be a whole number of rows"),
+        ({"validation_size": 0, "train_size": 0}, "train_size must be 1 row or more"),
+        ({"validation_size": 0, "train_size": 2.0}, "train_size must be a whole number"),
+        ({"validation_size": 0, "seed": -3}, "seed must be a whole number, 0 or more, got -3"),
+        ({"validation_size": 10_000}, "validation_size=10000 leaves no training rows"),
+        ({"validation_size": 12_000}, "validation_size must be at most 10000"),
+        ({"validation_size": 0, "train_size": 15}, "nearest size that works is 20"),
+        ({"validation_size": 0, "data_dir": "/x"}, "data_dir is for tfds:NAME only, got '/x'"),
+    ],
+)
+def test_settings_that_do_not_work_are_named(options, message):
+    with pytest.raises(data.DataError, match=message):
+        data.load("fashion_mnist", **options)
+
+
+def test_importing_the_package_imports_no_source():
+    code = (
+        "import sys, mcl_jax.data; "
+        "print([n for n in ('sklearn', 'skimage', 'tensorflow_datasets') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_exists():
+    assert sorted(data.__all__) == sorted(set(data.__all__))
+    assert all(hasattr(data, name) for name in data.__all__)
