@@ -1,0 +1,30 @@
+"""Files that are written whole or not at all."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def open_to_replace(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
+    """Opens a file beside ``path`` that takes its place once it is complete and on disk.
+
+    Args:
+        path: the file to write or to replace.
+        mode: ``"w"`` for text in UTF-8, ``"wb"`` for bytes.
+
+    Yields:
+        The open file. An exception leaves ``path`` as it was.
+    """
+    path = pathlib.Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,37 @@
+"""Collectives over mapped axes that may be absent.
+
+The same function then runs alone, under `shard_map` and under `pmap`: an axis name of None means
+that nothing is split, and every collective is the identity.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+class Axes(NamedTuple):
+    """Names of the mapped axes that a step runs under.
+
+    Attributes:
+        data: the axis that anchors are split over, or None on one device.
+    """
+
+    data: str | None = None
+
+
+def pmean(tree: Any, axis_name: str | None) -> Any:
+    """Mean of every leaf over the axis."""
+    return tree if axis_name is None else lax.pmean(tree, axis_name)
+
+
+def gather(x: jax.Array, axis_name: str | None, *, axis: int = 0) -> jax.Array:
+    """Joins the devices' parts of ``x`` along ``axis``, in the order of the devices."""
+    return x if axis_name is None else lax.all_gather(x, axis_name, axis=axis, tiled=True)
+
+
+def positions(local: int, axis_name: str | None) -> jax.Array:
+    """Positions [B] of this device's ``local`` rows in the whole batch, int32."""
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * local
+    return first + jnp.arange(local, dtype=jnp.int32)

@@ -1,0 +1,114 @@
+"""The figures of a run: every member, the ensemble, and the baselines beside them."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from mcl_jax.cohort import Output, ensemble
+from mcl_jax.data import Dataset, Split, colour_histogram
+from mcl_jax.evaluation.accuracy import accuracy
+from mcl_jax.evaluation.knn import knn_accuracy
+from mcl_jax.evaluation.predict import LoadRows, Predict, load_resident, predict_split
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """Judges predictors on one data set.
+
+    Attributes:
+        dataset: its training rows are searched for neighbours; its classes are answered.
+        batch_size: B of a prediction.
+        neighbours: votes a row of the nearest-neighbour figures.
+        train_rows: at most so many training rows are searched, the first ones of a class-blind
+            random order.
+        load: (split, rows) to uint8 images.
+    """
+
+    dataset: Dataset
+    batch_size: int = 500
+    neighbours: int = 20
+    train_rows: int = 50_000
+    load: LoadRows = load_resident
+
+    def quick(self, predict: Predict, split: Split) -> dict[str, Any]:
+        """Accuracy of each member and of the ensemble on a split."""
+        return _accuracies(self._predict(predict, split), split)
+
+    def full(self, predict: Predict) -> dict[str, dict[str, Any] | None]:
+        """As `quick` with the nearest-neighbour figures, on ``validation`` and ``test``.
+
+        Returns:
+            A dict of each split's figures; None for a split without rows.
+        """
+        train = self._train()
+        keys = self._predict(predict, train)
+        figures: dict[str, dict[str, Any] | None] = {}
+        for name, split in (("validation", self.dataset.validation), ("test", self.dataset.test)):
+            if not len(split):
+                figures[name] = None
+                continue
+            output = self._predict(predict, split)
+            figures[name] = _accuracies(output, split) | {
+                "knn_accuracy": self._knn(keys, train, output, split)
+            }
+        return figures
+
+    def baselines(self, random_network: Predict) -> dict[str, dict[str, Any]]:
+        """Nearest-neighbour accuracy on test without learning.
+
+        Args:
+            random_network: the untrained networks.
+
+        Returns:
+            For each baseline ``{"knn_accuracy": [one a network]}`` (one where no network is).
+        """
+        train, test = self._train(), self.dataset.test
+        random = self._knn(
+            self._predict(random_network, train), train, self._predict(random_network, test), test
+        )
+        named = {"random network": random}
+        if train.images is not None and test.images is not None:
+            views = {"raw pixels": _pixels}
+            if self.dataset.name == "photographs":
+                # Which picture a crop is of shows in its colours: the figure to beat.
+                views["colour histogram"] = colour_histogram
+            for name, view in views.items():
+                keys, queries = view(train.images), view(test.images)
+                figure = knn_accuracy(
+                    keys, train.labels, queries, test.labels, neighbours=self.neighbours
+                )
+                named[name] = [figure]
+        return {name: {"knn_accuracy": figures} for name, figures in named.items()}
+
+    def _train(self) -> Split:
+        train = self.dataset.train
+        if len(train) <= self.train_rows:
+            return train
+        order = np.random.default_rng(0).permutation(len(train))
+        return train.take(np.sort(order[: self.train_rows]))
+
+    def _predict(self, predict: Predict, split: Split) -> Output:
+        return predict_split(predict, split, self.batch_size, self.load)
+
+    def _knn(self, keys: Output, train: Split, output: Output, split: Split) -> list[float]:
+        """One figure a network, over the groups of like networks."""
+        return [
+            knn_accuracy(
+                train_features, train.labels, features, split.labels, neighbours=self.neighbours
+            )
+            for train_group, group in zip(keys.features, output.features, strict=True)
+            for train_features, features in zip(train_group, group, strict=True)
+        ]
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1).astype(np.float32)
+
+
+def _accuracies(output: Output, split: Split) -> dict[str, Any]:
+    logits = np.asarray(output.logits)
+    return {
+        "accuracy": accuracy(logits, split.labels).tolist(),
+        "ensemble_accuracy": float(accuracy(np.asarray(ensemble(logits)), split.labels)),
+    }

@@ -1,0 +1,104 @@
+"""The interface between an algorithm and the trainer."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jax.sharding import PartitionSpec
+
+from mcl_jax.axes import Axes
+from mcl_jax.cohort import Output
+from mcl_jax.data import Batch, Split
+
+Tree = Any
+
+_WHOLE = PartitionSpec()
+
+
+class Setting(NamedTuple):
+    """What a method is built for, besides its configuration.
+
+    Attributes:
+        num_classes: C.
+        mean: [c], of the training images scaled to 0 ... 1.
+        std: [c].
+        axes: names of the mapped axes that `embed` and `objective` run under.
+        devices: number of devices on the data axis.
+        optimizer: the configured gradient transformation, for an `Update`.
+    """
+
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    axes: Axes
+    devices: int
+    optimizer: optax.GradientTransformation
+
+
+def moves_all(path: str) -> bool:
+    """Chooses every parameter."""
+    del path
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Update:
+    """Who is moved by which loss, with which optimiser, and how often.
+
+    Attributes:
+        optimizer: sees the chosen parameters alone.
+        loss: name of the loss that the parameters descend.
+        moves: chooses parameters by their path, as ``"encoder/conv1/kernel"``.
+        every: moves at steps that are multiples of this.
+    """
+
+    optimizer: optax.GradientTransformation
+    loss: str = "loss"
+    moves: Callable[[str], bool] = moves_all
+    every: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Specs:
+    """How parameters and extras lie over the mesh: a PartitionSpec, or a tree prefix of them."""
+
+    params: Any = _WHOLE
+    extras: Any = _WHOLE
+
+
+def _refresh_nothing(state: Any, source: Split) -> None:
+    """Between epochs nothing changes."""
+    del state, source
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A paper's algorithm as pure functions.
+
+    The trainer calls ``embed`` and then ``objective`` once a step, on each device, under the axes
+    of `Setting`. A loss must be a mean over all devices' anchors (numerators and counts summed
+    over the data axis before dividing) and the same on all of them; so must metrics and extras.
+
+    Attributes:
+        init: (key, batch) to (params, extras); extras hold all that is no parameter: batch
+            statistics, momentum networks, queues, banks, annealing.
+        embed: (params, extras, batch, key, train) to (outputs, extras); outputs are a tree of
+            embeddings and logits, the network axis first.
+        objective: (outputs, extras, batch, key) to (loss, (extras, metrics)); the loss is a
+            scalar, or a dict of scalars where several updates descend different ones; metrics are
+            a dict of scalars and of [M].
+        predict: (params, extras, uint8 images [B, H, W, c]) to Output; runs under no axis.
+        updates: what moves the parameters; one entry for most methods.
+        refresh: (state, training split) to new extras between epochs, or to None; deterministic.
+        specs: how params and extras lie over the mesh.
+    """
+
+    init: Callable[[jax.Array, Batch], tuple[Tree, Tree]]
+    embed: Callable[[Tree, Tree, Batch, jax.Array, bool], tuple[Tree, Tree]]
+    objective: Callable[[Tree, Tree, Batch, jax.Array], tuple[Any, tuple[Tree, dict[str, Any]]]]
+    predict: Callable[[Tree, Tree, jax.Array], Output]
+    updates: tuple[Update, ...]
+    refresh: Callable[[Any, Split], Tree | None] = _refresh_nothing
+    specs: Specs = dataclasses.field(default_factory=Specs)

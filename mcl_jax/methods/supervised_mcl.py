@@ -1,0 +1,89 @@
+"""Supervised mutual contrastive learning in the batch (arXiv 2104.12565), and its baselines.
+
+    L = sum_a CE_a + w.vcl VCL + w.soft_vcl SoftVCL + w.icl ICL + w.soft_icl SoftICL
+        + w.logit_distillation LD + w.deep_mutual DML
+
+Positives are the other rows of the anchor's class, candidates all other rows; the keys are those
+of the whole batch, gathered over devices. With every weight 0 the networks are independent; with
+``deep_mutual`` alone it is deep mutual learning; with ``logit_distillation`` alone, ensemble logit
+distillation. One network is the solo baseline.
+
+The authors run the soft terms over all columns, the anchor's own included (``soft_self``); the
+paper's formula leaves it out.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from mcl_jax import losses
+from mcl_jax.axes import gather, pmean, positions
+from mcl_jax.cohort import Output, ensemble
+from mcl_jax.data import Batch
+from mcl_jax.methods.method import Method, Setting, Update
+from mcl_jax.methods.one_view import one_view
+from mcl_jax.methods.registry import register
+
+
+@register("supervised_mcl")
+def supervised_mcl(config: ConfigDict, setting: Setting) -> Method:
+    """Builds the method from ``config.method``, whose fields are described in `mcl_jax.config`."""
+    cohort = one_view(config, setting)
+    options = config.method
+    axis_name = setting.axes.data
+
+    def objective(
+        outputs: Output, extras: Any, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
+        del key
+        keys = gather(outputs.embeddings, axis_name, axis=1)
+        others = losses.not_self(
+            positions(batch.labels.shape[0], axis_name), jnp.arange(keys.shape[1])
+        )
+        positives = losses.same_class(batch.labels, gather(batch.labels, axis_name)) & others
+        terms = losses.mcl_terms(
+            outputs.embeddings,
+            keys,
+            positives,
+            others,
+            soft_candidates=None if options.soft_self else others,
+            temperature=options.temperature,
+            soft_temperature=options.soft_temperature,
+            numerator=options.numerator,
+            axis_name=axis_name,
+        )._asdict()
+        terms["logit_distillation"] = losses.logit_distillation(
+            outputs.logits,
+            soft_temperature=options.soft_temperature,
+            students=options.distillation_students,
+            axis_name=axis_name,
+        )
+        terms["deep_mutual"] = losses.deep_mutual(outputs.logits, axis_name=axis_name)
+        cross_entropy = jax.vmap(
+            optax.softmax_cross_entropy_with_integer_labels, in_axes=(0, None)
+        )(outputs.logits, batch.labels)
+        cross_entropy = pmean(jnp.mean(cross_entropy, axis=1), axis_name)
+        weighted = sum(options.weights[name] * term for name, term in terms.items())
+        loss = jnp.sum(cross_entropy) + weighted
+        metrics = {
+            "loss": loss,
+            "cross_entropy": cross_entropy,
+            **terms,
+            "accuracy": pmean(_accuracy(outputs.logits, batch.labels), axis_name),
+            "ensemble_accuracy": pmean(
+                _accuracy(ensemble(outputs.logits), batch.labels), axis_name
+            ),
+        }
+        return loss, (extras, metrics)
+
+    return Method(
+        cohort.init, cohort.embed, objective, cohort.predict, (Update(setting.optimizer),)
+    )
+
+
+def _accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Share of right answers: [..., B, C] and [B] to [...]."""
+    return jnp.mean(jnp.argmax(logits, axis=-1) == labels, axis=-1)

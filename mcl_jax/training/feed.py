@@ -1,0 +1,87 @@
+"""How batches reach the step: picked on the device from a resident set, or streamed from the host.
+
+Either way the batch of a step is a function of the run's key and the step.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from mcl_jax import data
+from mcl_jax.axes import Axes, positions
+from mcl_jax.data import Batch, Sampler, Split
+from mcl_jax.training.parallel import Mapper
+from mcl_jax.training.state import Stream, stream
+
+
+class Resident(NamedTuple):
+    """A training set that lives on the device.
+
+    Attributes:
+        images: [N, H, W, c], uint8.
+        labels: [N], int32.
+        sampler: draws rows from (key, step).
+    """
+
+    images: jax.Array | np.ndarray
+    labels: jax.Array | np.ndarray
+    sampler: Sampler
+
+
+def resident_feed(axes: Axes, devices: int) -> Callable[[Resident, jax.Array, jax.Array], Batch]:
+    """Picks this device's rows: (Resident, key, step) to Batch of [B / devices, ...]."""
+
+    def feed(resident: Resident, key: jax.Array, step: jax.Array) -> Batch:
+        rows = data.draw(resident.sampler, stream(key, Stream.DATA), step)
+        rows = rows[positions(len(rows) // devices, axes.data)]
+        return Batch(resident.images[rows], resident.labels[rows], rows)
+
+    return feed
+
+
+def streamed_feed(batch: Batch, key: jax.Array, step: jax.Array) -> Batch:
+    """Takes the Batch that the host has put on this device."""
+    del key, step
+    return batch
+
+
+def resident_batches(mapper: Mapper, split: Split, sampler: Sampler) -> Iterator[Resident]:
+    """The same resident set for every dispatch."""
+    if split.images is None:
+        raise ValueError("split must hold its images in memory; this one streams.")
+    resident = mapper.replicate(Resident(split.images, split.labels, sampler))
+    while True:
+        yield resident
+
+
+def streamed_batches(
+    mapper: Mapper, split: Split, sampler: Sampler, key: jax.Array, start: int, side: int
+) -> Iterator[Batch]:
+    """Batches from ``start`` on, randomly cropped to ``side``, decoded ahead, over the devices."""
+    crop = functools.partial(data.random_resized_crop, size=side)
+    for batch in data.stream(split, sampler, stream(key, Stream.DATA), start, crop):
+        yield mapper.split(batch)
+
+
+def load_rows(split: Split, rows: np.ndarray, side: int) -> np.ndarray:
+    """Images of ``rows`` for evaluation: as they are if resident, else scaled and centre-cropped.
+
+    Args:
+        split: resident or streamed.
+        rows: [n].
+        side: of streamed images; the short side is scaled to 8/7 of it, as 256 is to 224.
+
+    Returns:
+        [n, H, W, c], uint8.
+    """
+    if split.images is not None:
+        return split.images[rows]
+    with ThreadPoolExecutor() as pool:
+        images = pool.map(
+            lambda row: data.centre_crop(split.image(int(row)), side, round(side * 8 / 7)), rows
+        )
+        return np.stack(list(images))

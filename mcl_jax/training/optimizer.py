@@ -1,0 +1,130 @@
+"""Stochastic gradient descent as the papers use it, on stacked parameters.
+
+Decay masks go by name and clipping by network, since neither rank nor a norm over the whole tree
+means what it does for one network: a stacked bias has rank 2, and a common norm couples networks.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """A key path of a tree as ``"encoder/conv1/kernel"``."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def decay_mask(exclude: Sequence[str]) -> Any:
+    """Chooses what decays: parameters whose path matches none of the patterns.
+
+    Args:
+        exclude: regular expressions, searched for in ``"encoder/conv1/kernel"`` and the like.
+
+    Returns:
+        A function from parameters to a tree of bool.
+
+    Example:
+        >>> decay_mask(["bias$"])({"dense": {"kernel": 1.0, "bias": 1.0}})
+        {'dense': {'bias': False, 'kernel': True}}
+    """
+    patterns = [re.compile(pattern) for pattern in exclude]
+
+    def mask(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: not any(pattern.search(path_name(path)) for pattern in patterns), params
+        )
+
+    return mask
+
+
+def clip_per_network(max_norm: float) -> optax.GradientTransformation:
+    """Scales each network's gradient to a norm of at most ``max_norm``.
+
+    Computes ``g[a] min(1, max_norm / ||g[a]||)``, the norm over all parameters of network a.
+
+    Args:
+        max_norm: above 0.
+
+    Returns:
+        A transformation of gradients whose leaves are [M, ...].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> clip = clip_per_network(1.0)
+        >>> clip.update({"w": jnp.array([[3.0, 4.0], [0.3, 0.4]])}, clip.init({}))[0]["w"].tolist()
+        [[0.6000000238418579, 0.800000011920929], [0.30000001192092896, 0.4000000059604645]]
+    """
+    one = optax.clip_by_global_norm(max_norm)
+
+    def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, Any]:
+        del params
+        return jax.vmap(lambda gradient: one.update(gradient, state)[0])(updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def learning_rate(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.Schedule:
+    """The learning rate at each step.
+
+    Warm-up rises linearly from 0 to ``learning_rate`` over ``warmup_epochs``; then
+
+    * ``"constant"`` stays,
+    * ``"cosine"`` is ``learning_rate (1 + cos(pi t / T)) / 2`` over the steps that are left,
+    * ``"step"`` is multiplied by ``gamma`` at each of ``milestones`` (epochs, from the start).
+
+    With ``per_epoch`` the schedule moves at the first step of an epoch alone, as the authors'.
+
+    Args:
+        config: ``config.optimizer`` of a run.
+        steps: of the whole run.
+        steps_per_epoch: steps in one pass over the training rows.
+
+    Returns:
+        A function of the step.
+    """
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    peak = config.learning_rate
+    after: optax.Schedule
+    if config.schedule == "cosine":
+        after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
+    elif config.schedule == "step":
+        drops = {round(x * steps_per_epoch) - warmup: config.gamma for x in config.milestones}
+        after = optax.piecewise_constant_schedule(peak, drops)
+    else:
+        after = optax.constant_schedule(peak)
+    rise = optax.linear_schedule(0.0, peak, max(warmup, 1))
+    schedule = optax.join_schedules([rise, after], [warmup])
+    if not config.per_epoch:
+        return schedule
+    return lambda step: schedule(step // steps_per_epoch * steps_per_epoch)
+
+
+def create(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.GradientTransformation:
+    """SGD with momentum; decay joins the gradient before momentum, as in PyTorch.
+
+    Args:
+        config: ``config.optimizer`` of a run.
+        steps: of the whole run.
+        steps_per_epoch: steps in one pass over the training rows.
+
+    Returns:
+        A transformation of gradients whose leaves are [M, ...].
+    """
+    parts = []
+    if config.clip_norm:
+        parts.append(clip_per_network(config.clip_norm))
+    if config.weight_decay:
+        mask = decay_mask(config.decay_exclude)
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask))
+    parts.append(
+        optax.sgd(
+            learning_rate(config, steps, steps_per_epoch),
+            momentum=config.momentum or None,
+            nesterov=config.nesterov,
+        )
+    )
+    return optax.chain(*parts)

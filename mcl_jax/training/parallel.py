@@ -1,0 +1,125 @@
+"""One step over many devices: `shard_map` on a mesh ("cohort", "data"), or `pmap`."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mcl_jax.axes import Axes
+from mcl_jax.methods import Specs
+from mcl_jax.training.state import TrainState
+from mcl_jax.training.step import Step
+
+MAPPERS = ("shard_map", "pmap")
+
+_WHOLE = PartitionSpec()
+_SPLIT = PartitionSpec("data")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mapper:
+    """Spreads a step over devices; state is whole on each, anchors are split.
+
+    Attributes:
+        name: ``"shard_map"`` or ``"pmap"``.
+        devices: the devices, all on the data axis.
+    """
+
+    name: str
+    devices: tuple[jax.Device, ...]
+
+    @property
+    def axes(self) -> Axes:
+        """Names of the axes that a mapped step runs under."""
+        return Axes(data="data")
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        """The devices as ("cohort", "data"), the cohort axis being 1; as ("data",) for pmap."""
+        devices = np.array(self.devices)
+        if self.name == "pmap":
+            # As pmap lays its results out: any other layout would be compiled for again.
+            return Mesh(devices, ("data",))
+        return Mesh(devices.reshape(1, -1), ("cohort", "data"))
+
+    def replicate(self, tree: Any) -> Any:
+        """Puts every leaf whole on every device."""
+        return jax.device_put(tree, NamedSharding(self.mesh, _WHOLE))
+
+    def split(self, tree: Any) -> Any:
+        """Splits every leaf over the devices along its first axis."""
+        return jax.device_put(tree, NamedSharding(self.mesh, _SPLIT))
+
+    def map(self, step: Step, specs: Specs, *, data_is_split: bool) -> Callable[..., Any]:
+        """Compiles (state, data) to (state, metrics) for all devices; the state is donated.
+
+        Args:
+            step: the program of one device, under `axes`.
+            specs: how the method's params and extras lie over the mesh.
+            data_is_split: whether ``data`` holds a batch to be split, or is whole on each device.
+
+        Raises:
+            ValueError: `pmap` is asked to split the state, which it cannot.
+        """
+        data_spec = _SPLIT if data_is_split else _WHOLE
+        if self.name == "shard_map":
+            whole: dict[str, Any] = dict.fromkeys(TrainState._fields, _WHOLE)
+            state_spec = TrainState(**whole | {"params": specs.params, "extras": specs.extras})
+            mapped = jax.shard_map(
+                step,
+                mesh=self.mesh,
+                in_specs=(state_spec, data_spec),
+                out_specs=(state_spec, _WHOLE),
+            )
+            return jax.jit(mapped, donate_argnums=0)
+        if specs != Specs():
+            raise ValueError(
+                "parallel.mapper pmap keeps the state whole on each device; this method splits it."
+            )
+        return _pmap(step, self.devices, data_is_split)
+
+
+def _pmap(step: Step, devices: Sequence[jax.Device], data_is_split: bool) -> Callable[..., Any]:
+    """As `Mapper.map`, by `jax.pmap`."""
+    count = len(devices)
+    mapped = jax.pmap(
+        # pmap wants an argument that is split, even where all data are whole.
+        lambda state, data, device: step(state, data),
+        axis_name="data",
+        in_axes=(None, 0 if data_is_split else None, 0),
+        out_axes=None,
+        devices=devices,
+        donate_argnums=0,
+    )
+
+    def call(state: TrainState, data: Any) -> Any:
+        if data_is_split:
+            data = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), data)
+        return mapped(state, data, np.arange(count))
+
+    return call
+
+
+def create(name: str, count: int) -> Mapper:
+    """Chooses devices.
+
+    Args:
+        name: ``"shard_map"`` or ``"pmap"``.
+        count: how many of the devices there are, or 0 for all.
+
+    Raises:
+        ValueError: the name is unknown, or there are not so many devices.
+    """
+    if name not in MAPPERS:
+        raise ValueError(f"parallel.mapper must be one of {', '.join(MAPPERS)}, got {name!r}.")
+    found = jax.devices()
+    if not 0 <= count <= len(found):
+        raise ValueError(
+            f"parallel.devices must be from 0 (all) to {len(found)}, the number of "
+            f"{found[0].platform} devices, got {count}."
+        )
+    return Mapper(name, tuple(found[: count or len(found)]))

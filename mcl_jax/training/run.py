@@ -1,0 +1,163 @@
+"""A run made ready: data set, method, sampler, schedule and the mapped step."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from mcl_jax import config as config_lib
+from mcl_jax import methods
+from mcl_jax.cohort import Output
+from mcl_jax.data import Batch, Dataset, Sampler, per_class, shuffled, steps_per_epoch
+from mcl_jax.methods import Method, Setting
+from mcl_jax.training import optimizer
+from mcl_jax.training import state as states
+from mcl_jax.training.feed import resident_feed, streamed_feed
+from mcl_jax.training.parallel import Mapper
+from mcl_jax.training.state import TrainState
+from mcl_jax.training.step import make_step
+
+
+class Run(NamedTuple):
+    """What training needs besides the state.
+
+    Attributes:
+        dataset: with its splits.
+        method: what is trained.
+        mapper: devices and how the step is spread over them.
+        sampler: draws the rows of a step.
+        steps: of the whole run.
+        steps_per_epoch: steps in one pass over the training rows.
+        step: (state, data) to (state, metrics), compiled for all devices; donates the state.
+    """
+
+    dataset: Dataset
+    method: Method
+    mapper: Mapper
+    sampler: Sampler
+    steps: int
+    steps_per_epoch: int
+    step: Callable[..., Any]
+
+
+def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
+    """Builds all parts of a run.
+
+    Args:
+        config: checked by `mcl_jax.config.check`.
+        dataset: as `mcl_jax.data.load` gives it.
+        mapper: the devices.
+
+    Returns:
+        The run; nothing is compiled or put on a device yet.
+
+    Raises:
+        ConfigError: a field does not go with the data set.
+    """
+    sampler = _sampler(config, dataset)
+    per_epoch = steps_per_epoch(sampler)
+    steps = config.training.steps or config.training.epochs * per_epoch
+    if steps % config.training.steps_per_dispatch:
+        raise config_lib.ConfigError(
+            f"training.steps_per_dispatch must divide the steps of the run, {steps}, got "
+            f"{config.training.steps_per_dispatch}."
+        )
+    if dataset.train.streams and not config.data.image_size:
+        raise config_lib.ConfigError(
+            f"data.image_size must be given for {config.data.name}, whose images are streamed."
+        )
+    mean, std = _channel_statistics(config, dataset)
+    setting = Setting(
+        num_classes=dataset.num_classes,
+        mean=mean,
+        std=std,
+        axes=mapper.axes,
+        devices=len(mapper.devices),
+        optimizer=optimizer.create(config.optimizer, steps, per_epoch),
+    )
+    method = methods.create(config, setting)
+    streams = dataset.train.streams
+    feed = streamed_feed if streams else resident_feed(mapper.axes, len(mapper.devices))
+    step = make_step(
+        method,
+        mapper.axes,
+        feed,
+        config.training.steps_per_dispatch,
+        unroll=mapper.devices[0].platform == "cpu",
+    )
+    mapped = mapper.map(step, method.specs, data_is_split=streams)
+    return Run(dataset, method, mapper, sampler, steps, per_epoch, mapped)
+
+
+def abstract_batch(config: ConfigDict, dataset: Dataset) -> Batch:
+    """Shapes and dtypes of a whole batch, [B, ...]."""
+    size = config.data.batch_size
+    if dataset.train.streams:
+        side = config.data.image_size
+        shape: tuple[int, ...] = (side, side, dataset.train.image(0).shape[-1])
+    else:
+        shape = dataset.train.image(0).shape
+    return Batch(
+        images=jax.ShapeDtypeStruct((size, *shape), jnp.uint8),
+        labels=jax.ShapeDtypeStruct((size,), jnp.int32),
+        index=jax.ShapeDtypeStruct((size,), jnp.int32),
+    )
+
+
+def initial_state(config: ConfigDict, run: Run) -> TrainState:
+    """The state at step 0, whole on every device."""
+    batch = abstract_batch(config, run.dataset)
+
+    def create(key: jax.Array) -> TrainState:
+        blank = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), batch)
+        return states.create(run.method, key, blank)
+
+    # Compiling the many draws takes longer than drawing, unless XLA is told not to optimise.
+    on_cpu = run.mapper.devices[0].platform == "cpu"
+    options = {"xla_backend_optimization_level": 0} if on_cpu else None
+    create_once = jax.jit(create, compiler_options=options)
+    return run.mapper.replicate(create_once(jax.random.key(config.seed)))
+
+
+def predictor(run: Run, state: TrainState) -> Callable[[np.ndarray], Output]:
+    """The networks of a state as a function of uint8 images [B, H, W, c]."""
+    return lambda images: _predict(
+        run.method.predict, state.params, state.extras, run.mapper.split(images)
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predict(predict: Callable[..., Output], params: Any, extras: Any, images: jax.Array) -> Output:
+    """Compiled once for a method, whichever state is asked."""
+    return predict(params, extras, images)
+
+
+def _sampler(config: ConfigDict, dataset: Dataset) -> Sampler:
+    options = config.data
+    if options.sampler == "shuffled":
+        return shuffled(len(dataset.train), options.batch_size)
+    return per_class(
+        dataset.train.labels,
+        batch_size=options.batch_size,
+        images_per_class=options.images_per_class,
+        num_classes=dataset.num_classes,
+    )
+
+
+def _channel_statistics(
+    config: ConfigDict, dataset: Dataset
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and spread of each channel: the configured ones, or those of the training images."""
+    if config.data.mean:
+        return tuple(config.data.mean), tuple(config.data.std)
+    images = dataset.train.images
+    if images is None:
+        raise config_lib.ConfigError(
+            f"data.mean and data.std must be given for {config.data.name}, whose images stream."
+        )
+    mean, std = (f(images, axis=(0, 1, 2)) / 255 for f in (np.mean, np.std))
+    return tuple(mean.tolist()), tuple(np.maximum(std, 1e-3).tolist())

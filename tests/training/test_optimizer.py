@@ -1,0 +1,117 @@
+"""SGD of stacked parameters is that of each network, and PyTorch's formula."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+from mcl_jax.training import optimizer
+
+
+def options(**changes):
+    config = tiny.config().optimizer
+    config.update(changes)
+    return config
+
+
+def rates(**changes):
+    """Learning rates of ten epochs of ten steps."""
+    schedule = optimizer.learning_rate(options(**changes), 100, 10)
+    return np.array([float(schedule(step)) for step in range(100)])
+
+
+def test_cosine_falls_from_the_peak_to_zero():
+    expected = 0.05 * (1 + np.cos(np.pi * np.arange(100) / 100))
+    np.testing.assert_allclose(rates(schedule="cosine"), expected, rtol=1e-5, atol=1e-8)
+
+
+def test_cosine_by_epoch_is_constant_within_one():
+    """The authors' schedule: 0.5 (1 + cos(pi epoch / epochs)) at every step of an epoch."""
+    expected = 0.05 * (1 + np.cos(np.pi * np.repeat(np.arange(10), 10) / 10))
+    found = rates(schedule="cosine", per_epoch=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_steps_drop_at_their_epochs():
+    found = rates(schedule="step", milestones=(3.0, 6.0), gamma=0.1)
+    expected = np.repeat([0.1, 0.01, 0.001], [30, 30, 40])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_warm_up_rises_from_zero_and_milestones_count_from_the_start():
+    found = rates(schedule="step", milestones=(3.0,), warmup_epochs=2.0)
+    np.testing.assert_allclose(found[:20], 0.1 * np.arange(20) / 20, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(found[20:30], 0.1, rtol=1e-5)
+    np.testing.assert_allclose(found[30:], 0.01, rtol=1e-5)
+
+
+def test_constant_stays():
+    np.testing.assert_allclose(rates(schedule="constant"), 0.1, rtol=1e-6)
+
+
+def stacked(seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "conv": {"kernel": jnp.asarray(rng.normal(size=(2, 3, 4)), jnp.float32)},
+        "norm": {"scale": jnp.asarray(rng.normal(size=(2, 4)), jnp.float32)},
+    }
+
+
+def run(transform, params, gradients):
+    state = transform.init(params)
+    for gradient in gradients:
+        deltas, state = transform.update(gradient, state, params)
+        params = optax.apply_updates(params, deltas)
+    return params
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_it_is_pytorchs_formula(nesterov):
+    transform = optimizer.create(options(schedule="constant", nesterov=nesterov), 10, 10)
+    gradients = [stacked(seed) for seed in (1, 2, 3)]
+    found = run(transform, stacked(), gradients)
+    for group, name in (("conv", "kernel"), ("norm", "scale")):
+        value = np.asarray(stacked()[group][name], np.float64)
+        trace = np.zeros_like(value)
+        for gradient in gradients:
+            decayed = np.asarray(gradient[group][name]) + 5e-4 * value
+            trace = 0.9 * trace + decayed
+            value = value - 0.1 * (decayed + 0.9 * trace if nesterov else trace)
+        np.testing.assert_allclose(found[group][name], value, rtol=1e-5)
+
+
+def test_what_is_excluded_by_name_does_not_decay():
+    transform = optimizer.create(
+        options(schedule="constant", weight_decay=0.1, decay_exclude=("scale$",)), 10, 10
+    )
+    still = jax.tree.map(jnp.zeros_like, stacked())
+    found = run(transform, stacked(), [still])
+    np.testing.assert_array_equal(found["norm"]["scale"], stacked()["norm"]["scale"])
+    assert np.all(np.abs(found["conv"]["kernel"]) < np.abs(stacked()["conv"]["kernel"]))
+
+
+def test_clipping_is_that_of_each_network_alone():
+    gradient = jax.tree.map(
+        lambda x: x * jnp.array([10.0, 0.01]).reshape(2, *[1] * (x.ndim - 1)), stacked()
+    )
+    clip = optimizer.clip_per_network(1.0)
+    found = clip.update(gradient, clip.init(gradient))[0]
+    for network in range(2):
+        alone = jax.tree.map(lambda x, a=network: x[a], gradient)
+        expected = optax.clip_by_global_norm(1.0).update(alone, optax.EmptyState())[0]
+        norm = optax.tree.norm(alone)
+        assert (norm > 1) == (network == 0)
+        for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+            np.testing.assert_allclose(a, b[network], rtol=1e-5)
+
+
+def test_clipping_bounds_the_gradient_that_momentum_sees():
+    transform = optimizer.create(
+        options(schedule="constant", momentum=0.0, nesterov=False, weight_decay=0.0, clip_norm=0.5),
+        10,
+        10,
+    )
+    found = run(transform, stacked(), [stacked(1)])
+    moved = jax.tree.map(lambda a, b: (a - b)[0], found, stacked())
+    np.testing.assert_allclose(optax.tree.norm(moved), 0.1 * 0.5, rtol=1e-4)

@@ -1,0 +1,75 @@
+"""A run so small that many of its kinds compile in a test: 8 x 8 images, four channels."""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mcl_jax import config as config_lib
+from mcl_jax.data import Dataset, Split
+from mcl_jax.models import registry
+from mcl_jax.models.small_resnet import SmallResNet
+from mcl_jax.training import parallel
+from mcl_jax.training.feed import resident_batches
+from mcl_jax.training.run import Run, initial_state, prepare
+from mcl_jax.training.state import TrainState
+
+
+def dataset(rows: int = 64, classes: int = 4, seed: int = 0) -> Dataset:
+    """Noise whose brightness tells the class, as three splits."""
+    rng = np.random.default_rng(seed)
+
+    def split() -> Split:
+        labels = (np.arange(rows) % classes).astype(np.int32)
+        noise = rng.integers(0, 128, (rows, 8, 8, 1))
+        return Split(labels, images=(noise + 30 * labels[:, None, None, None]).astype(np.uint8))
+
+    names = tuple(str(label) for label in range(classes))
+    return Dataset("noise", split(), split(), split(), names, "made up")
+
+
+def config(**changes: Any) -> ConfigDict:
+    """Two tiny networks, batch 16 in any order (so that positives are ragged), five steps."""
+    result = config_lib.default()
+    result.update_from_flattened_dict(
+        {
+            "name": "tiny",
+            "model.name": "tiny",
+            "method.embedding_dim": 8,
+            "data.batch_size": 16,
+            "data.sampler": "shuffled",
+            "views.padding": 1,
+            "training.steps": 5,
+            "training.log_every": 1,
+            "evaluation.batch_size": 16,
+            "parallel.devices": 1,
+        }
+    )
+    result.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    return result
+
+
+def know_tiny_network(monkeypatch: Any) -> None:
+    """Registers the encoder ``tiny`` for one test."""
+    encoder = functools.partial(SmallResNet, widths=(4,))
+    monkeypatch.setitem(registry._ENCODERS, "tiny", encoder)
+
+
+def batches(run: Run) -> Iterator[Any]:
+    """The data of each dispatch."""
+    return resident_batches(run.mapper, run.dataset.train, run.sampler)
+
+
+def run_steps(config: ConfigDict, data: Dataset, steps: int) -> tuple[Run, TrainState, list[Any]]:
+    """Trains for some dispatches; returns the run, its state and the metrics of each."""
+    mapper = parallel.create(config.parallel.mapper, config.parallel.devices)
+    config_lib.check(config, len(mapper.devices))
+    run = prepare(config, data, mapper)
+    state = initial_state(config, run)
+    metrics = []
+    for _, dispatch in zip(range(steps), batches(run), strict=False):
+        state, values = run.step(state, dispatch)
+        metrics.append(values)
+    return run, state, metrics
