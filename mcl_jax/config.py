@@ -212,32 +212,45 @@ def _check_split(config: ConfigDict, devices: int) -> None:
 _MAY_DIFFER = re.compile(r"training\.(steps|epochs|log_every|keep_checkpoints)|evaluation\..*|name")
 
 
-def claim(path: pathlib.Path, config: ConfigDict) -> None:
-    """Writes the configuration into a workdir, or makes sure that it is the one there.
+def claim(workdir: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
+    """Makes the workdir of a run and writes ``config.json`` there, or finds the same run in it.
 
     Args:
-        path: ``config.json`` of the workdir.
+        workdir: the folder.
         config: the whole configuration.
 
+    Returns:
+        The folder.
+
     Raises:
-        ConfigError: the workdir holds a run of another configuration; the length of the run,
-            logging and evaluation may differ.
+        ConfigError: the folder cannot be written, or holds a run of another configuration; the
+            length of the run, logging and evaluation may differ.
     """
+    folder = pathlib.Path(workdir)
+    path = folder / "config.json"
     new = json.loads(json.dumps(config.to_dict()))
-    if path.exists():
-        old = _flatten(ConfigDict(json.loads(path.read_text(encoding="utf-8"))))
-        flat = _flatten(ConfigDict(new))
-        differing = [
-            name
-            for name in sorted(old.keys() | flat.keys())
-            if old.get(name) != flat.get(name) and not _MAY_DIFFER.fullmatch(name)
-        ]
-        if differing:
-            changes = ", ".join(f"{x} ({old.get(x)} there, {flat.get(x)} now)" for x in differing)
-            raise ConfigError(f"workdir {path.parent} holds a run with another {changes}.")
-    with atomic.open_to_replace(path) as file:
-        json.dump(new, file, indent=2)
-        file.write("\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else new
+        _refuse_another(folder, old, new)
+        with atomic.open_to_replace(path) as file:
+            json.dump(new, file, indent=2)
+            file.write("\n")
+    except OSError as error:
+        raise ConfigError(f"workdir {folder} cannot be written: {error.strerror}.") from error
+    return folder
+
+
+def _refuse_another(folder: pathlib.Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raises ConfigError with the fields that differ, but for those that may."""
+    there, now = _flatten(ConfigDict(old)), _flatten(ConfigDict(new))
+    changes = [
+        f"{name} ({there.get(name)} there, {now.get(name)} now)"
+        for name in sorted(there.keys() | now.keys())
+        if there.get(name) != now.get(name) and not _MAY_DIFFER.fullmatch(name)
+    ]
+    if changes:
+        raise ConfigError(f"workdir {folder} holds a run with another {', '.join(changes)}.")
 
 
 def _flatten(config: ConfigDict, prefix: str = "") -> dict[str, Any]:

@@ -38,6 +38,25 @@ def main(argv: list[str]) -> None:
     console.print(f"Results are in {workdir}: summary.json, metrics.jsonl, checkpoints.")
 
 
+def parse(argv: list[str]) -> list[str]:
+    """Parses flags; a mistake in them ends in one sentence."""
+    try:
+        rest = flags.FLAGS(argv)
+        _ = _CONFIG.value.name  # only now a file that could not be loaded is told of
+        return rest
+    except AttributeError as error:
+        sys.exit(f"error: the configuration has no field {str(error).strip(chr(34))}.")
+    except OSError as error:
+        sys.exit(f"error: the file of --config cannot be loaded: {_last_line(error)}")
+    except flags.Error as error:
+        sys.exit(f"error: {_last_line(error).removeprefix('mcl_jax.config.ConfigError: ')}")
+
+
+def _last_line(error: Exception) -> str:
+    """The reason, which stands last in what absl says."""
+    return str(error).strip().splitlines()[-1].strip()
+
+
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    app.run(main)
+    app.run(main, flags_parser=parse)

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from mcl_jax import cohort, models
 from mcl_jax.axes import pmean, positions
 from mcl_jax.cohort import Output
+from mcl_jax.config import ConfigError
 from mcl_jax.data import Batch
 from mcl_jax.methods.method import Setting
 from mcl_jax.views import Recipe
@@ -55,7 +56,16 @@ class OneView(NamedTuple):
 
 
 def one_view(config: ConfigDict, setting: Setting) -> OneView:
-    """Builds the cohort that ``config.model``, ``config.method`` and ``config.views`` describe."""
+    """Builds the cohort that ``config.model``, ``config.method`` and ``config.views`` describe.
+
+    Raises:
+        ConfigError: no encoder has that name.
+    """
+    known = models.names()
+    if config.model.name not in known:
+        raise ConfigError(
+            f"model.name must be one of {', '.join(known)}, got {config.model.name!r}."
+        )
     dtype = jnp.dtype(config.model.dtype)
     # float64 is for checking equalities; parameters are float32 otherwise, whatever is computed in.
     param_dtype = jnp.float64 if dtype == jnp.float64 else jnp.float32

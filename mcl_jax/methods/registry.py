@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from mcl_jax.config import ConfigError
 from mcl_jax.methods.method import Method, Setting
 
 Builder = Callable[[ConfigDict, Setting], Method]
@@ -47,11 +48,11 @@ def create(config: ConfigDict, setting: Setting) -> Method:
         setting: classes, image statistics, axes and optimiser.
 
     Raises:
-        ValueError: no method has that name.
+        ConfigError: no method has that name.
     """
     name = config.method.name
     if name not in _BUILDERS:
         nearest = difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
-        raise ValueError(f"method.name must be one of {', '.join(names())}, got {name!r}{hint}")
+        raise ConfigError(f"method.name must be one of {', '.join(names())}, got {name!r}{hint}")
     return _BUILDERS[name](config, setting)

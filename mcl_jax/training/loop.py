@@ -46,9 +46,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict[
         data_dir=config.data.data_dir or None,
     )
     run = prepare(config, dataset, mapper)
-    workdir = pathlib.Path(workdir)
-    workdir.mkdir(parents=True, exist_ok=True)
-    config_lib.claim(workdir / "config.json", config)
+    workdir = config_lib.claim(workdir, config)
     judge = Judge(
         dataset,
         batch_size=-(-config.evaluation.batch_size // len(mapper.devices)) * len(mapper.devices),

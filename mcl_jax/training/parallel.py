@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mcl_jax.axes import Axes
+from mcl_jax.config import ConfigError
 from mcl_jax.methods import Specs
 from mcl_jax.training.state import TrainState
 from mcl_jax.training.step import Step
@@ -63,7 +64,7 @@ class Mapper:
             data_is_split: whether ``data`` holds a batch to be split, or is whole on each device.
 
         Raises:
-            ValueError: `pmap` is asked to split the state, which it cannot.
+            ConfigError: `pmap` is asked to split the state, which it cannot.
         """
         data_spec = _SPLIT if data_is_split else _WHOLE
         if self.name == "shard_map":
@@ -77,7 +78,7 @@ class Mapper:
             )
             return jax.jit(mapped, donate_argnums=0)
         if specs != Specs():
-            raise ValueError(
+            raise ConfigError(
                 "parallel.mapper pmap keeps the state whole on each device; this method splits it."
             )
         return _pmap(step, self.devices, data_is_split)
@@ -112,13 +113,13 @@ def create(name: str, count: int) -> Mapper:
         count: how many of the devices there are, or 0 for all.
 
     Raises:
-        ValueError: the name is unknown, or there are not so many devices.
+        ConfigError: the name is unknown, or there are not so many devices.
     """
     if name not in MAPPERS:
-        raise ValueError(f"parallel.mapper must be one of {', '.join(MAPPERS)}, got {name!r}.")
+        raise ConfigError(f"parallel.mapper must be one of {', '.join(MAPPERS)}, got {name!r}.")
     found = jax.devices()
     if not 0 <= count <= len(found):
-        raise ValueError(
+        raise ConfigError(
             f"parallel.devices must be from 0 (all) to {len(found)}, the number of "
             f"{found[0].platform} devices, got {count}."
         )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "training"))
 import tiny
+
 from mcl_jax import losses
 from mcl_jax.axes import gather, positions
 from mcl_jax.methods import Method, Update, register, registry

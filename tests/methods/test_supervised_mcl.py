@@ -1,7 +1,7 @@
 """The objective is the sum of its parts, and its baselines are settings of it."""
 
-import sys
 import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import pytest
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "training"))
 import tiny
+
 from mcl_jax import cohort, losses, methods
 from mcl_jax.axes import Axes
 from mcl_jax.cohort import Output

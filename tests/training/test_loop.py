@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+
 from mcl_jax import config as config_lib
 from mcl_jax.data import Dataset, Split
 from mcl_jax.training import train_and_evaluate
@@ -121,7 +122,7 @@ def test_another_configuration_is_refused_in_the_same_workdir(tmp_path):
 
 
 def test_a_dispatch_that_does_not_divide_the_run_is_refused(tmp_path):
-    with pytest.raises(config_lib.ConfigError, match="steps_per_dispatch must divide .* 8, got 3"):
+    with pytest.raises(config_lib.ConfigError, match=r"dispatch must divide .* 8, got 3"):
         train_and_evaluate(config(training__steps_per_dispatch=3), tmp_path)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 import tiny
+
 from mcl_jax.training import optimizer
 
 

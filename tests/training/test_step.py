@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 import tiny
+
 from mcl_jax.axes import Axes
 from mcl_jax.data import Batch
 from mcl_jax.methods import Method, Update
