@@ -5,6 +5,7 @@ overrides a field on the command line.
 """
 
 import json
+import math
 import pathlib
 import re
 from typing import Any
@@ -145,6 +146,7 @@ _AT_LEAST = {
     "data.train_size": 0,
     "data.validation_size": 0,
     "data.batch_size": 1,
+    "data.image_size": 0,
     "views.padding": 0,
     "optimizer.learning_rate": 0,
     "optimizer.momentum": 0,
@@ -190,6 +192,18 @@ def check(config: ConfigDict, devices: int) -> None:
             f"data.mean and data.std must have one number a channel each, got "
             f"{len(config.data.mean)} and {len(config.data.std)}."
         )
+    if not all(spread > 0 for spread in config.data.std):
+        raise ConfigError(f"data.std must be above 0, got {config.data.std}.")
+    for name, value in flat.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{name} must be a finite number, got {value}.")
+    for pattern in config.optimizer.decay_exclude:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ConfigError(
+                f"optimizer.decay_exclude must hold regular expressions, got {pattern!r}: {error}."
+            ) from error
 
 
 def _check_split(config: ConfigDict, devices: int) -> None:

@@ -131,7 +131,7 @@ def update_bank(
 
     Raises:
         TypeError: ``index`` is not integer, or ``embeddings`` is not floating.
-        ValueError: shapes do not fit together.
+        ValueError: shapes do not fit together, or ``momentum`` is not a scalar in [0, 1].
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -149,6 +149,8 @@ def update_bank(
             f"index must be [B] and embeddings [M, B, D] with M = {networks} and D = {dim}, got "
             f"shapes {jnp.shape(index)} and {jnp.shape(embeddings)}."
         )
+    if jnp.ndim(momentum) != 0 or (isinstance(momentum, int | float) and not 0 <= momentum <= 1):
+        raise ValueError(f"momentum must be a scalar from 0 to 1, got {momentum}.")
     order = jnp.arange(index.shape[0])
     repeated_later = jnp.any((index[:, None] == index) & (order[:, None] < order), axis=1)
     moved = l2_normalize(

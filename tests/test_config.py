@@ -76,7 +76,7 @@ def test_choices(name, choices):
         ),
         (
             0,
-            "data.train_size data.validation_size views.padding optimizer.learning_rate "
+            "data.train_size data.validation_size data.image_size views.padding optimizer.learning_rate "
             "optimizer.momentum optimizer.weight_decay optimizer.clip_norm "
             "optimizer.warmup_epochs training.steps training.eval_every_epochs",
         ),
@@ -143,6 +143,24 @@ def test_mean_and_std_have_as_many_channels(mean, std):
         f"data.mean and data.std must have one number a channel each, got {len(mean)} and "
         f"{len(std)}.",
     )
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize("name", ["method.weights.icl", "method.weights.deep_mutual"])
+def test_weights_are_finite(name, value):
+    refused(changed(**{name: value}), f"{name} must be a finite number, got {value}.")
+
+
+def test_patterns_are_regular_expressions():
+    config_lib.check(changed(optimizer__decay_exclude=("bias$",)), 1)
+    with pytest.raises(ConfigError, match=r"decay_exclude must hold regular .*, got '\('"):
+        config_lib.check(changed(optimizer__decay_exclude=("(",)), 1)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.5, math.nan])
+def test_std_is_above_zero(value):
+    config = changed(data__mean=(0.5, 0.5), data__std=(0.5, value))
+    refused(config, f"data.std must be above 0, got {(0.5, value)}.")
 
 
 def test_an_error_of_a_configuration_is_a_value_error():

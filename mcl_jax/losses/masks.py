@@ -21,6 +21,7 @@ def same_class(labels: jax.Array, key_labels: jax.Array | None = None) -> jax.Ar
         [B, K], bool.
 
     Raises:
+        TypeError: an argument is not integer.
         ValueError: a shape is not as above.
 
     Example:
@@ -44,6 +45,7 @@ def not_self(index: jax.Array, key_index: jax.Array | None = None) -> jax.Array:
         [B, K], bool.
 
     Raises:
+        TypeError: an argument is not integer.
         ValueError: a shape is not as above.
 
     Example:
@@ -64,6 +66,9 @@ def _compare_rows(
     checks.rank(anchors, 1, name, "[B]")
     keys = anchors if keys is None else keys
     checks.rank(keys, (1, 2), f"key_{name}", "[K] or [B, K]")
+    for array, argument in ((anchors, name), (keys, f"key_{name}")):
+        if not jnp.issubdtype(jnp.result_type(array), jnp.integer):
+            raise TypeError(f"{argument} must be integer, got {jnp.result_type(array)}.")
     anchors, keys = jnp.asarray(anchors), jnp.asarray(keys)
     if keys.ndim == 2 and keys.shape[0] != anchors.shape[0]:
         raise ValueError(

@@ -59,7 +59,7 @@ def one_view(config: ConfigDict, setting: Setting) -> OneView:
     """Builds the cohort that ``config.model``, ``config.method`` and ``config.views`` describe.
 
     Raises:
-        ConfigError: no encoder has that name.
+        ConfigError: no encoder has that name, or float64 is asked of a JAX that is without it.
     """
     known = models.names()
     if config.model.name not in known:
@@ -67,6 +67,8 @@ def one_view(config: ConfigDict, setting: Setting) -> OneView:
             f"model.name must be one of {', '.join(known)}, got {config.model.name!r}."
         )
     dtype = jnp.dtype(config.model.dtype)
+    if dtype == jnp.float64 and not jax.config.jax_enable_x64:
+        raise ConfigError("model.dtype float64 wants JAX_ENABLE_X64=1 in the environment.")
     # float64 is for checking equalities; parameters are float32 otherwise, whatever is computed in.
     param_dtype = jnp.float64 if dtype == jnp.float64 else jnp.float32
     norm = config.model.norm

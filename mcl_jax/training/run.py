@@ -70,6 +70,11 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         raise config_lib.ConfigError(
             f"data.image_size must be given for {config.data.name}, whose images are streamed."
         )
+    if dataset.train.streams and config.training.steps_per_dispatch > 1:
+        raise config_lib.ConfigError(
+            f"training.steps_per_dispatch must be 1 for {config.data.name}, whose images are "
+            f"streamed, got {config.training.steps_per_dispatch}."
+        )
     mean, std = _channel_statistics(config, dataset)
     setting = Setting(
         num_classes=dataset.num_classes,
@@ -153,6 +158,12 @@ def _channel_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and spread of each channel: the configured ones, or those of the training images."""
     if config.data.mean:
+        channels = dataset.train.image(0).shape[-1]
+        if len(config.data.mean) != channels:
+            raise config_lib.ConfigError(
+                f"data.mean and data.std must have one number for each of the {channels} channels "
+                f"of {config.data.name}, got {len(config.data.mean)}."
+            )
         return tuple(config.data.mean), tuple(config.data.std)
     images = dataset.train.images
     if images is None:

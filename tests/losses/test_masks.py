@@ -61,3 +61,13 @@ def test_refuses(
     keys = None if key_shape is None else np.zeros(key_shape, int)
     with pytest.raises(ValueError, match=re.escape(message.format(name))):
         mask(np.zeros(shape, int), keys)
+
+
+@pytest.mark.parametrize(
+    ("mask", "name"), [(losses.same_class, "labels"), (losses.not_self, "index")]
+)
+def test_refuses_what_is_not_integer(mask: Mask, name: str) -> None:
+    with pytest.raises(TypeError, match=f"^{name} must be integer, got float32"):
+        mask(np.zeros(3, np.float32), np.zeros(3, int))
+    with pytest.raises(TypeError, match=f"^key_{name} must be integer, got bool"):
+        mask(np.zeros(3, int), np.zeros(3, bool))

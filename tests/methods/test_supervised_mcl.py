@@ -129,6 +129,11 @@ def test_one_network_has_contrast_within_itself_alone():
     assert float(values["icl"]) == float(values["soft_vcl"]) == float(values["soft_icl"]) == 0
 
 
+def test_float64_is_refused_where_jax_has_none():
+    with pytest.raises(ValueError, match="model.dtype float64 wants JAX_ENABLE_X64=1"):
+        method(model__dtype="float64")
+
+
 def test_an_unknown_method_is_named_with_the_nearest():
     with pytest.raises(ValueError, match=r"method.name must be one of .*; did you mean 'superv"):
         method(method__name="supervised_mlc")

@@ -126,6 +126,12 @@ def test_a_dispatch_that_does_not_divide_the_run_is_refused(tmp_path):
         train_and_evaluate(config(training__steps_per_dispatch=3), tmp_path)
 
 
+def test_statistics_of_another_number_of_channels_are_refused(tmp_path):
+    three = {"data__mean": (0.5,) * 3, "data__std": (0.5,) * 3}
+    with pytest.raises(config_lib.ConfigError, match=r"each of the 1 channels of .*, got 3"):
+        train_and_evaluate(config(**three), tmp_path)
+
+
 def streamed():
     """The tiny set as images of several sizes that are decoded when asked for."""
     resident = tiny.dataset()
@@ -163,9 +169,13 @@ def test_a_streamed_set_is_trained_and_evaluated(tmp_path, monkeypatch, devices)
     [
         ({"data__mean": (0.4,), "data__std": (0.2,)}, "data.image_size must be given for"),
         ({"data__image_size": 8}, "data.mean and data.std must be given for"),
+        (
+            {"data__image_size": 8, "training__steps_per_dispatch": 2},
+            "training.steps_per_dispatch must be 1 for .*, got 2",
+        ),
     ],
 )
-def test_a_streamed_set_needs_a_size_and_statistics(tmp_path, monkeypatch, changes, message):
+def test_a_streamed_set_needs_a_size_and_statistics_and_one_step_a_dispatch(tmp_path, monkeypatch, changes, message):
     monkeypatch.setattr("mcl_jax.data.load", lambda *args, **options: streamed())
     with pytest.raises(config_lib.ConfigError, match=message):
         train_and_evaluate(config(**changes), tmp_path)
