@@ -21,7 +21,7 @@ from absl import app, flags
 
 _NETWORKS = flags.DEFINE_integer("networks", 2, "M.")
 _BATCH = flags.DEFINE_integer("batch", 128, "B.")
-_MODEL = flags.DEFINE_string("model", "resnet32", "Encoder; PyTorch is compared for resnet32 alone.")
+_MODEL = flags.DEFINE_string("model", "resnet32", "Encoder; PyTorch has resnet32 alone.")
 _PAIRS = flags.DEFINE_integer("pairs", 11, "Pairs of each comparison.", lower_bound=7)
 _WARM_UP = flags.DEFINE_integer("warm_up", 3, "Steps that are not counted.")
 _TORCH = flags.DEFINE_string("torch_python", None, "Interpreter that has PyTorch.")
@@ -61,7 +61,8 @@ def build_step(variant: str):
     batch = mapper.replicate(Batch(images, rows // 2 % 100, rows))
     step = make_step(method, mapper.axes, lambda data, key, step: data, 1, unroll=True)
     mapped = mapper.map(step, method.specs, data_is_split=True)
-    held = mapper.replicate(jax.jit(functools.partial(state.create, method))(jax.random.key(0), batch))
+    create = jax.jit(functools.partial(state.create, method))
+    held = mapper.replicate(create(jax.random.key(0), batch))
 
     def one() -> None:
         nonlocal held

@@ -1,6 +1,6 @@
 """Draws the README's picture from a finished run of the quickstart.
 
-    python docs/quickstart_figure.py runs/quickstart docs/quickstart.png     # wants the docs extra
+python docs/quickstart_figure.py runs/quickstart docs/quickstart.png     # wants the docs extra
 """
 
 import json

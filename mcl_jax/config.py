@@ -47,7 +47,8 @@ def default() -> ConfigDict:
                 "name": "small_resnet",
                 "dtype": "float32",  # computed in; or "bfloat16"; "float64" checks equalities
                 "convolution": "per_network",  # or "plain", which has second derivatives
-                "norm": "local",  # statistics per device; or "sync", or "grouped"
+                "norm": "local",  # statistics per device; or "sync", or "grouped". Rows of a class
+                # stand together, so few devices see all classes: prefer "sync" on several
                 "norm_groups": 1,  # groups in the whole batch, for "grouped"
             },
             "data": {
@@ -145,7 +146,7 @@ _AT_LEAST = {
     "model.norm_groups": 1,
     "data.train_size": 0,
     "data.validation_size": 0,
-    "data.batch_size": 1,
+    "data.batch_size": 2,
     "data.image_size": 0,
     "views.padding": 0,
     "optimizer.learning_rate": 0,
@@ -213,43 +214,57 @@ def _check_split(config: ConfigDict, devices: int) -> None:
         raise ConfigError(
             f"data.batch_size must be a multiple of the number of devices, {devices}, got {batch}."
         )
-    if config.model.norm != "grouped":
-        return
     groups = config.model.norm_groups
-    if groups % devices or batch % groups:
+    if config.model.norm == "grouped" and (groups % devices or batch % groups):
         raise ConfigError(
             f"model.norm_groups must be a multiple of the number of devices, {devices}, and "
             f"divide data.batch_size, {batch}, got {groups}."
+        )
+    parts = {"local": devices, "grouped": groups, "sync": 1}[config.model.norm]
+    if batch // parts < 2:
+        raise ConfigError(
+            f"data.batch_size must give batch statistics two rows or more, got {batch} in {parts} "
+            f"parts."
         )
 
 
 _MAY_DIFFER = re.compile(r"training\.(steps|epochs|log_every|keep_checkpoints)|evaluation\..*|name")
 
 
-def claim(workdir: str | pathlib.Path, config: ConfigDict) -> pathlib.Path:
+def claim(workdir: str | pathlib.Path, config: ConfigDict, steps: int) -> pathlib.Path:
     """Makes the workdir of a run and writes ``config.json`` there, or finds the same run in it.
 
     Args:
         workdir: the folder.
         config: the whole configuration.
+        steps: of the whole run.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigError: the folder cannot be written, or holds a run of another configuration; the
-            length of the run, logging and evaluation may differ.
+        ConfigError: the folder cannot be written, or holds a run of another configuration (the
+            length of the run, logging and evaluation may differ) or of more steps.
     """
     folder = pathlib.Path(workdir)
     path = folder / "config.json"
     new = json.loads(json.dumps(config.to_dict()))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else new
-        _refuse_another(folder, old, new)
+        # Before there is a checkpoint, nothing is lost by starting anew.
+        saved = [int(x.name) for x in (folder / "checkpoints").glob("*") if x.name.isdigit()]
+        if path.exists() and saved:
+            _refuse_another(folder, json.loads(path.read_text(encoding="utf-8")), new)
+        if steps < max(saved, default=0):
+            raise ConfigError(
+                f"training.steps must be at least the {max(saved)} that {folder} has done, got "
+                f"{steps}."
+            )
         with atomic.open_to_replace(path) as file:
             json.dump(new, file, indent=2)
             file.write("\n")
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"workdir {folder} holds a config.json that is no JSON.") from error
     except OSError as error:
         raise ConfigError(f"workdir {folder} cannot be written: {error.strerror}.") from error
     return folder

@@ -31,8 +31,18 @@ def main(argv: list[str]) -> None:
     workdir = pathlib.Path(_WORKDIR.value or f"runs/{config.name}")
     try:
         summary = train_and_evaluate(config, workdir)
-    except (ConfigError, DataError) as error:
+    except ConfigError as error:
         sys.exit(f"error: {error}")
+    except DataError as error:
+        # The data package speaks of its own arguments, which are fields of config.data.
+        field = str(error).partition(" ")[0].partition("=")[0] in config.data
+        sys.exit(f"error: {'data.' if field else ''}{error}")
+    except FloatingPointError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"stopped; the same command goes on from the checkpoint in {workdir}\n")
+        sys.exit(130)
     console = Console()
     console.print(closing_table(summary))
     console.print(f"Results are in {workdir}: summary.json, metrics.jsonl, checkpoints.")

@@ -67,17 +67,18 @@ def test_choices(name, choices):
 @pytest.mark.parametrize(
     ("least", "fields"),
     [
+        (2, "data.batch_size"),
         (
             1,
-            "method.networks method.embedding_dim model.norm_groups data.batch_size "
+            "method.networks method.embedding_dim model.norm_groups "
             "training.epochs training.steps_per_dispatch training.log_every "
             "training.checkpoint_every_epochs training.keep_checkpoints evaluation.batch_size "
             "evaluation.knn_neighbours evaluation.knn_rows",
         ),
         (
             0,
-            "data.train_size data.validation_size data.image_size views.padding optimizer.learning_rate "
-            "optimizer.momentum optimizer.weight_decay optimizer.clip_norm "
+            "data.train_size data.validation_size data.image_size views.padding "
+            "optimizer.learning_rate optimizer.momentum optimizer.weight_decay optimizer.clip_norm "
             "optimizer.warmup_epochs training.steps training.eval_every_epochs",
         ),
     ],
@@ -209,7 +210,7 @@ def test_there_are_configurations():
 @pytest.mark.parametrize("folder", [".", "new", "new/and/deep"])
 def test_a_fresh_workdir_gets_the_configuration(tmp_path, kind, folder):
     workdir = tmp_path / folder
-    assert config_lib.claim(kind(workdir), changed(data__mean=(0.25,), seed=5)) == workdir
+    assert config_lib.claim(kind(workdir), changed(data__mean=(0.25,), seed=5), steps=10) == workdir
     written = json.loads((workdir / "config.json").read_text())
     assert written["seed"] == 5
     assert written["data"]["mean"] == [0.25]
@@ -219,9 +220,10 @@ def test_a_fresh_workdir_gets_the_configuration(tmp_path, kind, folder):
 def test_the_same_configuration_claims_a_workdir_again(tmp_path):
     path = tmp_path / "config.json"
     config = changed(data__mean=(0.25, 0.5), data__std=(1.0, 1.0), optimizer__milestones=(3.0,))
-    config_lib.claim(tmp_path, config)
+    config_lib.claim(tmp_path, config, steps=10)
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     text = path.read_text()
-    config_lib.claim(tmp_path, config)
+    config_lib.claim(tmp_path, config, steps=10)
     assert path.read_text() == text
 
 
@@ -242,11 +244,12 @@ def test_the_same_configuration_claims_a_workdir_again(tmp_path):
 )
 def test_a_workdir_of_another_configuration_is_refused(tmp_path, changes, message):
     path = tmp_path / "config.json"
-    config_lib.claim(tmp_path, config_lib.default())
+    config_lib.claim(tmp_path, config_lib.default(), steps=10)
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     text = path.read_text()
     message = re.escape(f"workdir {tmp_path} holds a run with another {message}.")
     with pytest.raises(ConfigError, match=f"^{message}$"):
-        config_lib.claim(tmp_path, changed(**changes))
+        config_lib.claim(tmp_path, changed(**changes), steps=10)
     assert path.read_text() == text
 
 
@@ -255,10 +258,11 @@ def test_a_field_that_one_of_them_lacks_differs(tmp_path, there):
     more = config_lib.default()
     more.method.memory = 8
     old, new = (more, config_lib.default()) if there else (config_lib.default(), more)
-    config_lib.claim(tmp_path, old)
+    config_lib.claim(tmp_path, old, steps=10)
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
     values = "8 there, None now" if there else "None there, 8 now"
     with pytest.raises(ConfigError, match=re.escape(f"method.memory ({values})")):
-        config_lib.claim(tmp_path, new)
+        config_lib.claim(tmp_path, new, steps=10)
 
 
 @pytest.mark.parametrize(
@@ -276,8 +280,9 @@ def test_a_field_that_one_of_them_lacks_differs(tmp_path, there):
 )
 def test_length_logging_and_evaluation_may_differ(tmp_path, name, value):
     path = tmp_path / "config.json"
-    config_lib.claim(tmp_path, config_lib.default())
-    config_lib.claim(tmp_path, changed(**{name: value}))
+    config_lib.claim(tmp_path, config_lib.default(), steps=10)
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    config_lib.claim(tmp_path, changed(**{name: value}), steps=10)
     written = json.loads(path.read_text())
     for part in name.split("."):
         written = written[part]
@@ -293,5 +298,30 @@ def test_a_workdir_that_cannot_be_written_is_refused(tmp_path, workdir, reason):
     (tmp_path / "taken" / "config.json").mkdir(parents=True)
     message = re.escape(f"workdir {tmp_path / workdir} cannot be written: {reason}.")
     with pytest.raises(ConfigError, match=f"^{message}$"):
-        config_lib.claim(tmp_path / workdir, config_lib.default())
+        config_lib.claim(tmp_path / workdir, config_lib.default(), steps=10)
     assert (tmp_path / "file").read_text() == "text"
+
+
+def test_before_there_is_a_checkpoint_another_configuration_takes_the_workdir(tmp_path):
+    config_lib.claim(tmp_path, config_lib.default(), steps=10)
+    config_lib.claim(tmp_path, changed(seed=1), steps=10)
+    assert json.loads((tmp_path / "config.json").read_text())["seed"] == 1
+
+
+def test_a_workdir_with_more_steps_is_refused(tmp_path):
+    config_lib.claim(tmp_path, config_lib.default(), steps=10)
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"steps must be at least the 10 that .* got 9"):
+        config_lib.claim(tmp_path, config_lib.default(), steps=9)
+
+
+def test_a_config_that_is_no_json_is_refused(tmp_path):
+    (tmp_path / "checkpoints" / "5").mkdir(parents=True)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"holds a config\.json that is no JSON"):
+        config_lib.claim(tmp_path, config_lib.default(), steps=10)
+
+
+def test_statistics_of_a_single_row_are_refused():
+    with pytest.raises(ConfigError, match="two rows or more, got 4 in 4 parts"):
+        config_lib.check(changed(**{"data.batch_size": 4}), 4)

@@ -60,9 +60,12 @@ MISTAKES = [
     (["--config.method.networks=two"], "error: flag --config.method.networks=two: invalid"),
     (["--config.method.name=foo"], "error: method.name must be one of supervised_mcl, got 'foo'"),
     (["--config.model.name=foo"], "error: model.name must be one of resnet20, "),
-    (["--config.data.name=foo"], "error: name must be one of fashion_mnist, "),
+    (["--config.data.name=foo"], "error: data.name must be one of fashion_mnist, "),
     (["--config.data.name=tfds:cifar100", "--config.data.data_dir=/nowhere"], "is not prepared in"),
-    (["--config.data.batch_size=25"], "error: batch_size must be a multiple of images_per_class"),
+    (
+        ["--config.data.batch_size=25"],
+        "error: data.batch_size must be a multiple of images_",
+    ),
     (["--config.parallel.devices=99"], "error: parallel.devices must be from 0 (all) to "),
     (["--config.optimizer.learning_rate=-1."], "error: optimizer.learning_rate must be at least"),
     (["--workdir=/proc/nowhere"], "error: workdir /proc/nowhere cannot be written: "),
@@ -84,7 +87,10 @@ def test_a_mistake_is_answered_in_one_sentence(arguments, message, tmp_path):
     ("argument", "message"),
     [
         ("--config=configs/nope.py", "error: the file of --config cannot be loaded: "),
-        ("--config=configs/quickstart.py:tiny", "error: the part of --config behind the colon must be"),
+        (
+            "--config=configs/quickstart.py:tiny",
+            "error: the part of --config behind the colon must be",
+        ),
         ("--workdir=x", "error: flag --config=None: Flag --config must have a value"),
     ],
 )

@@ -185,6 +185,12 @@ SHAPES = "index must be [B] and embeddings [M, B, D] with M = 2 and D = 3, got s
             ValueError,
             SHAPES + "(1, 2) and (2, 1, 2, 3).",
         ),
+        (
+            memory.update_bank,
+            (BANK, INDEX, X, 1.5),
+            ValueError,
+            "momentum must be a scalar from 0 to 1, got 1.5.",
+        ),
     ],
 )
 def test_refuses(f: Any, args: tuple[Any, ...], error: type[Exception], message: str) -> None:

@@ -76,7 +76,9 @@ class _Order:
     """The rows of a step on the host; the order of an epoch is drawn once."""
 
     def __init__(self, sampler: Sampler, key: jax.Array) -> None:
-        self._sampler, self._key = sampler, key
+        # On the host's own device: elsewhere a draw would wait for the steps under way.
+        host = jax.local_devices(backend="cpu")[0]
+        self._sampler, self._key = jax.device_put((sampler, key), host)
         self._draw = jax.jit(lambda sampler, key, step: sampler(key, step))
         self._epoch, self._rows = -1, np.empty([0], np.int32)
         typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)

@@ -62,9 +62,11 @@ class Update:
 
 @dataclasses.dataclass(frozen=True)
 class Specs:
-    """How parameters and extras lie over the mesh: a PartitionSpec, or a tree prefix of them."""
+    """How a method's state lies over the mesh: a PartitionSpec, or a tree prefix of them.
 
-    params: Any = _WHOLE
+    Parameters, and with them the optimiser's state, are whole on every device.
+    """
+
     extras: Any = _WHOLE
 
 
@@ -92,7 +94,7 @@ class Method:
         predict: (params, extras, uint8 images [B, H, W, c]) to Output; runs under no axis.
         updates: what moves the parameters; one entry for most methods.
         refresh: (state, training split) to new extras between epochs, or to None; deterministic.
-        specs: how params and extras lie over the mesh.
+        specs: how extras lie over the mesh.
     """
 
     init: Callable[[jax.Array, Batch], tuple[Tree, Tree]]

@@ -67,7 +67,7 @@ def one_view(config: ConfigDict, setting: Setting) -> OneView:
             f"model.name must be one of {', '.join(known)}, got {config.model.name!r}."
         )
     dtype = jnp.dtype(config.model.dtype)
-    if dtype == jnp.float64 and not jax.config.jax_enable_x64:
+    if dtype == jnp.float64 and jnp.result_type(float) != dtype:
         raise ConfigError("model.dtype float64 wants JAX_ENABLE_X64=1 in the environment.")
     # float64 is for checking equalities; parameters are float32 otherwise, whatever is computed in.
     param_dtype = jnp.float64 if dtype == jnp.float64 else jnp.float32

@@ -33,14 +33,13 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         self._bar.close()
 
-    def show(self, step: int, images_per_second: float, metrics: Mapping[str, Any]) -> None:
+    def show(self, step: int, images_per_second: float | None, metrics: Mapping[str, Any]) -> None:
         """Moves the bar to ``step`` and shows the metrics that have a short name."""
         terms = [
             f"{short} {np.mean(metrics[name]):.3f}"
             for name, short in _SHORT.items()
             if name in metrics
         ]
-        self._bar.set_postfix_str(
-            f"{images_per_second:.0f} images/s, {' '.join(terms)}", refresh=False
-        )
+        speed = "" if images_per_second is None else f"{images_per_second:.0f} images/s, "
+        self._bar.set_postfix_str(speed + " ".join(terms), refresh=False)
         self._bar.update(step - self._bar.n)

@@ -1,5 +1,5 @@
 """Training of any method: state, step, optimiser, devices, checkpoints, loop."""
 
-from mcl_jax.training.loop import train_and_evaluate
+from mcl_jax.training.loop import restore, train_and_evaluate
 
-__all__ = ["train_and_evaluate"]
+__all__ = ["restore", "train_and_evaluate"]

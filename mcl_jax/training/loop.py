@@ -1,6 +1,7 @@
 """The loop: train, log, judge on validation, keep checkpoints; in the end judge on test once."""
 
 import functools
+import json
 import pathlib
 import time
 from collections.abc import Iterator
@@ -34,8 +35,59 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict[
 
     Raises:
         ConfigError, DataError: the configuration cannot be run; one sentence says why.
+        FloatingPointError: a logged figure is not finite; the last checkpoint stays.
     """
     began = time.perf_counter()
+    run = _ready(config)
+    workdir = config_lib.claim(workdir, config, run.steps)
+    with Checkpoints(workdir / "checkpoints", config.training.keep_checkpoints) as checkpoints:
+        start = checkpoints.latest_step() or 0
+        finished = _finished(workdir / "summary.json", start, run.steps)
+        if finished:
+            return finished
+        state = _restored(config, run, checkpoints)
+        judge = _judge(config, run)
+        with MetricsLog(workdir / "metrics.jsonl", start) as log:
+            state, clock = _train(config, run, state, judge, checkpoints, log, began)
+    devices = run.mapper.devices
+    summary = {
+        "name": config.name,
+        "dataset": config.data.name,
+        "train_rows": len(run.dataset.train),
+        "seed": config.seed,
+        "steps": int(state.step),
+        "seconds": clock.seconds(),
+        "images_per_second": clock.images_per_second(),
+        **judge.full(predictor(run, state)),
+        "baselines": judge.baselines(predictor(run, initial_state(config, run))),
+        "devices": f"{len(devices)} {devices[0].device_kind}",
+        "versions": {"mcl_jax": mcl_jax.__version__, "jax": jax.__version__},
+    }
+    write_json(workdir / "summary.json", summary)
+    return summary
+
+
+def restore(config: ConfigDict, workdir: str | pathlib.Path) -> tuple[Run, TrainState]:
+    """The newest state of a run, to be looked at or to be taken apart.
+
+    Args:
+        config: the run's configuration.
+        workdir: of the run.
+
+    Returns:
+        The run and its state; the state at step 0 if nothing is saved.
+
+    Raises:
+        ConfigError, DataError: the configuration cannot be run, or is not the workdir's.
+    """
+    run = _ready(config)
+    folder = config_lib.claim(workdir, config, run.steps) / "checkpoints"
+    with Checkpoints(folder, config.training.keep_checkpoints) as checkpoints:
+        return run, _restored(config, run, checkpoints)
+
+
+def _ready(config: ConfigDict) -> Run:
+    """Devices, data set and method of a configuration."""
     mapper = parallel.create(config.parallel.mapper, config.parallel.devices)
     config_lib.check(config, len(mapper.devices))
     dataset = data.load(
@@ -45,39 +97,34 @@ def train_and_evaluate(config: ConfigDict, workdir: str | pathlib.Path) -> dict[
         seed=config.data.seed,
         data_dir=config.data.data_dir or None,
     )
-    run = prepare(config, dataset, mapper)
-    workdir = config_lib.claim(workdir, config)
-    judge = Judge(
-        dataset,
-        batch_size=-(-config.evaluation.batch_size // len(mapper.devices)) * len(mapper.devices),
+    return prepare(config, dataset, mapper)
+
+
+def _restored(config: ConfigDict, run: Run, checkpoints: Checkpoints) -> TrainState:
+    """The newest state, or the one at step 0."""
+    state = initial_state(config, run)
+    step = checkpoints.latest_step()
+    return state if step is None else checkpoints.restore(step, state)
+
+
+def _finished(path: pathlib.Path, step: int, steps: int) -> dict[str, Any] | None:
+    """The summary of a run that has nothing left to do: test is not read again."""
+    if step < steps or not path.exists():
+        return None
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    return summary if summary["steps"] == steps else None
+
+
+def _judge(config: ConfigDict, run: Run) -> Judge:
+    """What judges the run's networks."""
+    devices = len(run.mapper.devices)
+    return Judge(
+        run.dataset,
+        batch_size=-(-config.evaluation.batch_size // devices) * devices,
         neighbours=config.evaluation.knn_neighbours,
         train_rows=config.evaluation.knn_rows,
         load=functools.partial(load_rows, side=config.data.image_size),
     )
-    state = initial_state(config, run)
-    with Checkpoints(workdir / "checkpoints", config.training.keep_checkpoints) as checkpoints:
-        start = checkpoints.latest_step() or 0
-        if start:
-            state = checkpoints.restore(start, state)
-        with MetricsLog(workdir / "metrics.jsonl", start) as log:
-            state, clock = _train(config, run, state, judge, checkpoints, log, began)
-    trained = judge.full(predictor(run, state))
-    baselines = judge.baselines(predictor(run, initial_state(config, run)))
-    summary = {
-        "name": config.name,
-        "dataset": config.data.name,
-        "train_rows": len(dataset.train),
-        "seed": config.seed,
-        "steps": int(state.step),
-        "seconds": clock.seconds(),
-        "images_per_second": clock.images_per_second(),
-        **trained,
-        "baselines": baselines,
-        "devices": f"{len(mapper.devices)} {mapper.devices[0].device_kind}",
-        "versions": {"mcl_jax": mcl_jax.__version__, "jax": jax.__version__},
-    }
-    write_json(workdir / "summary.json", summary)
-    return summary
 
 
 class _Clock:
@@ -86,7 +133,7 @@ class _Clock:
     def __init__(self, began: float, earlier: float) -> None:
         self._began, self._earlier = began, earlier
         self._mark = began
-        self._recent = 0.0
+        self._recent: float | None = None
         self._trained, self._images = 0.0, 0
 
     def seconds(self) -> float:
@@ -103,11 +150,12 @@ class _Clock:
         self._trained, self._images = self._trained + now - self._mark, self._images + images
         self._mark = now
 
-    def recent(self) -> float:
-        return self._recent
+    def recent(self) -> float | None:
+        """Speed of the last lap; None before there was one."""
+        return self._recent and round(self._recent, 1)
 
     def images_per_second(self) -> float | None:
-        """Mean speed since this process compiled the step; None if it trained no further."""
+        """Mean speed since the step was compiled; None if this process trained no further."""
         return self._images / self._trained if self._images else None
 
 
@@ -145,10 +193,10 @@ def _train(
             if not (compiled or judging or saving or due(options.log_every)):
                 continue
             values = {name: np.asarray(x).tolist() for name, x in jax.device_get(metrics).items()}
-            if compiled:
-                clock.resume()
-            else:
+            _stop_unless_finite(step, values)
+            if not compiled or step == run.steps:
                 clock.lap((step - logged) * config.data.batch_size)
+            clock.resume()
             logged = step
             progress.show(step, clock.recent(), values)
             log.write(_record(run, step, clock, values))
@@ -161,13 +209,20 @@ def _train(
     return state, clock
 
 
+def _stop_unless_finite(step: int, values: dict[str, Any]) -> None:
+    """Raises FloatingPointError that names the step and what is not finite."""
+    broken = [name for name, value in values.items() if not np.all(np.isfinite(value))]
+    if broken:
+        raise FloatingPointError(f"{', '.join(broken)} at step {step} is not finite.")
+
+
 def _record(run: Run, step: int, clock: _Clock, values: dict[str, Any]) -> dict[str, Any]:
     """One line of the log."""
     return {
         "step": step,
         "epoch": step / run.steps_per_epoch,
         "seconds": round(clock.seconds(), 3),
-        "images_per_second": round(clock.recent(), 1),
+        "images_per_second": clock.recent(),
         **values,
     }
 

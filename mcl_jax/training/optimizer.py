@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
@@ -76,7 +77,7 @@ def learning_rate(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax
     * ``"cosine"`` is ``learning_rate (1 + cos(pi t / T)) / 2`` over the steps that are left,
     * ``"step"`` is multiplied by ``gamma`` at each of ``milestones`` (epochs, from the start).
 
-    With ``per_epoch`` the schedule moves at the first step of an epoch alone, as the authors'.
+    With ``per_epoch`` it moves, after warm-up, at the first step of an epoch alone (the authors').
 
     Args:
         config: ``config.optimizer`` of a run.
@@ -92,7 +93,10 @@ def learning_rate(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax
     if config.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
     elif config.schedule == "step":
-        drops = {round(x * steps_per_epoch) - warmup: config.gamma for x in config.milestones}
+        drops: dict[int, float] = {}
+        for epoch in config.milestones:
+            step = round(epoch * steps_per_epoch) - warmup
+            drops[step] = drops.get(step, 1.0) * config.gamma
         after = optax.piecewise_constant_schedule(peak, drops)
     else:
         after = optax.constant_schedule(peak)
@@ -100,7 +104,9 @@ def learning_rate(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax
     schedule = optax.join_schedules([rise, after], [warmup])
     if not config.per_epoch:
         return schedule
-    return lambda step: schedule(step // steps_per_epoch * steps_per_epoch)
+    return lambda step: schedule(
+        jnp.where(step < warmup, step, step // steps_per_epoch * steps_per_epoch)
+    )
 
 
 def create(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.GradientTransformation:

@@ -51,6 +51,16 @@ class Mapper:
         """Puts every leaf whole on every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, _WHOLE))
 
+    def place(self, state: TrainState, specs: Specs) -> TrainState:
+        """Puts a state on the devices: extras as ``specs`` says, the rest whole."""
+        layout = jax.tree.map(
+            lambda spec: NamedSharding(self.mesh, spec),
+            specs.extras,
+            is_leaf=lambda x: isinstance(x, PartitionSpec),
+        )
+        whole = self.replicate(state._replace(extras=None))
+        return whole._replace(extras=jax.device_put(state.extras, layout))
+
     def split(self, tree: Any) -> Any:
         """Splits every leaf over the devices along its first axis."""
         return jax.device_put(tree, NamedSharding(self.mesh, _SPLIT))
@@ -60,7 +70,7 @@ class Mapper:
 
         Args:
             step: the program of one device, under `axes`.
-            specs: how the method's params and extras lie over the mesh.
+            specs: how the method's extras lie over the mesh.
             data_is_split: whether ``data`` holds a batch to be split, or is whole on each device.
 
         Raises:
@@ -69,7 +79,7 @@ class Mapper:
         data_spec = _SPLIT if data_is_split else _WHOLE
         if self.name == "shard_map":
             whole: dict[str, Any] = dict.fromkeys(TrainState._fields, _WHOLE)
-            state_spec = TrainState(**whole | {"params": specs.params, "extras": specs.extras})
+            state_spec = TrainState(**whole | {"extras": specs.extras})
             mapped = jax.shard_map(
                 step,
                 mesh=self.mesh,

@@ -114,7 +114,7 @@ def abstract_batch(config: ConfigDict, dataset: Dataset) -> Batch:
 
 
 def initial_state(config: ConfigDict, run: Run) -> TrainState:
-    """The state at step 0, whole on every device."""
+    """The state at step 0, on the devices."""
     batch = abstract_batch(config, run.dataset)
 
     def create(key: jax.Array) -> TrainState:
@@ -125,7 +125,7 @@ def initial_state(config: ConfigDict, run: Run) -> TrainState:
     on_cpu = run.mapper.devices[0].platform == "cpu"
     options = {"xla_backend_optimization_level": 0} if on_cpu else None
     create_once = jax.jit(create, compiler_options=options)
-    return run.mapper.replicate(create_once(jax.random.key(config.seed)))
+    return run.mapper.place(create_once(jax.random.key(config.seed)), run.method.specs)
 
 
 def predictor(run: Run, state: TrainState) -> Callable[[np.ndarray], Output]:

@@ -130,7 +130,7 @@ def test_one_network_has_contrast_within_itself_alone():
 
 
 def test_float64_is_refused_where_jax_has_none():
-    with pytest.raises(ValueError, match="model.dtype float64 wants JAX_ENABLE_X64=1"):
+    with pytest.raises(ValueError, match=r"model\.dtype float64 wants JAX_ENABLE_X64=1"):
         method(model__dtype="float64")
 
 

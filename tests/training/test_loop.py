@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tiny
 
+from mcl_jax import cohort
 from mcl_jax import config as config_lib
 from mcl_jax.data import Dataset, Split
-from mcl_jax.training import train_and_evaluate
+from mcl_jax.training import restore, train_and_evaluate
 from mcl_jax.training.checkpoint import Checkpoints
 
 
@@ -56,7 +57,7 @@ def test_a_run_learns_and_beats_chance(tmp_path):
     long = config()
     long.training.steps = 60
     learned = train_and_evaluate(long, tmp_path / "long")
-    assert np.mean(learned["test"]["accuracy"]) > 0.6 > 0.25
+    assert np.mean(learned["test"]["accuracy"]) > 0.6
     assert np.mean(learned["test"]["accuracy"]) > np.mean(summary["test"]["accuracy"])
 
 
@@ -97,12 +98,11 @@ def test_a_run_cut_short_ends_bit_for_bit_where_an_unbroken_one_does(tmp_path, m
     assert run.steps == 8
 
 
-def test_a_finished_run_started_again_is_judged_again_and_not_trained(tmp_path):
+def test_a_finished_run_started_again_is_neither_trained_nor_judged_again(tmp_path):
     first = train_and_evaluate(config(), tmp_path)
     before = (tmp_path / "metrics.jsonl").read_text()
     again = train_and_evaluate(config(), tmp_path)
-    assert again["test"] == first["test"]
-    assert again["images_per_second"] is None
+    assert again == first
     assert (tmp_path / "metrics.jsonl").read_text() == before
 
 
@@ -175,7 +175,38 @@ def test_a_streamed_set_is_trained_and_evaluated(tmp_path, monkeypatch, devices)
         ),
     ],
 )
-def test_a_streamed_set_needs_a_size_and_statistics_and_one_step_a_dispatch(tmp_path, monkeypatch, changes, message):
+def test_a_streamed_set_needs_a_size_statistics_and_one_step_a_dispatch(
+    tmp_path, monkeypatch, changes, message
+):
     monkeypatch.setattr("mcl_jax.data.load", lambda *args, **options: streamed())
     with pytest.raises(config_lib.ConfigError, match=message):
         train_and_evaluate(config(**changes), tmp_path)
+
+
+def test_fewer_steps_than_are_done_are_refused(tmp_path):
+    train_and_evaluate(config(), tmp_path)
+    shorter = config()
+    shorter.training.steps = 4
+    with pytest.raises(config_lib.ConfigError, match=r"at least the 8 that .* has done, got 4"):
+        train_and_evaluate(shorter, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["training"]["steps"] == 8
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"loss.* at step \d is not finite"):
+        train_and_evaluate(config(optimizer__learning_rate=1e12), tmp_path)
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_run_is_restored_and_its_members_are_saved_alone(tmp_path):
+    summary = train_and_evaluate(config(), tmp_path / "run")
+    run, state = restore(config(), tmp_path / "run")
+    assert int(state.step) == 8
+    variables = {"params": state.params, **state.extras}
+    cohort.save_member(tmp_path / "network_1.npz", variables, 1)
+    member = jax.tree.map(lambda x: x[None], cohort.load_member(tmp_path / "network_1.npz"))
+    extras = {"batch_stats": member["batch_stats"]}
+    test = run.dataset.test
+    output = run.method.predict(member["params"], extras, test.images)
+    right = np.mean(np.argmax(output.logits[0], axis=-1) == test.labels)
+    assert right == summary["test"]["accuracy"][1]

@@ -116,3 +116,15 @@ def test_clipping_bounds_the_gradient_that_momentum_sees():
     found = run(transform, stacked(), [stacked(1)])
     moved = jax.tree.map(lambda a, b: (a - b)[0], found, stacked())
     np.testing.assert_allclose(optax.tree.norm(moved), 0.1 * 0.5, rtol=1e-4)
+
+
+def test_warm_up_rises_at_every_step_even_where_the_rest_moves_by_epoch():
+    found = rates(schedule="cosine", per_epoch=True, warmup_epochs=2.0)
+    np.testing.assert_allclose(found[:20], 0.1 * np.arange(20) / 20, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(found[20:30], 0.1, rtol=1e-5)
+    assert found[30] < found[29]
+
+
+def test_milestones_at_one_step_multiply():
+    found = rates(schedule="step", milestones=(3.0, 3.01), gamma=0.1)
+    np.testing.assert_allclose(found[35], 0.001, rtol=1e-5)
