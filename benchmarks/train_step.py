@@ -24,6 +24,9 @@ _BATCH = flags.DEFINE_integer("batch", 128, "B.")
 _MODEL = flags.DEFINE_string("model", "resnet32", "Encoder; PyTorch has resnet32 alone.")
 _PAIRS = flags.DEFINE_integer("pairs", 11, "Pairs of each comparison.", lower_bound=7)
 _WARM_UP = flags.DEFINE_integer("warm_up", 3, "Steps that are not counted.")
+_AGAINST = flags.DEFINE_multi_enum(
+    "against", ["loop", "vmap", "torch"], ["loop", "vmap", "torch"], "What to compare with."
+)
 _TORCH = flags.DEFINE_string("torch_python", None, "Interpreter that has PyTorch.")
 _WORKER = flags.DEFINE_enum("worker", None, ["ours", "loop", "vmap"], "Used by the program itself.")
 
@@ -168,13 +171,13 @@ def main(argv: list[str]) -> None:
     mine = ours("ours")
     for _ in range(_WARM_UP.value):
         mine.step()
-    for variant, name in BASELINES.items():
+    for variant in [x for x in BASELINES if x in _AGAINST.value]:
         other = ours(variant)
         for _ in range(_WARM_UP.value):
             other.step()
-        compare(name, mine, other)
+        compare(BASELINES[variant], mine, other)
         other.close()
-    if _TORCH.value and _MODEL.value == "resnet32":
+    if "torch" in _AGAINST.value and _TORCH.value and _MODEL.value == "resnet32":
         name, other = fastest_torch()
         compare(name, mine, other)
         other.close()

@@ -4,9 +4,8 @@
 
 1,000 training images, 2,000 for validation and 2,000 for test, 60 epochs of ten batches of 100.
 The learning rate was chosen for one network alone on its validation accuracy, among 0.05, 0.1, 0.2,
-0.3 and 0.4. Five epochs of warm-up keep the embeddings from collapsing at that rate, which happens
-without them now and then. The rest is the authors' CIFAR-100 recipe. The README gives what the
-cohort gains over 8 seeds.
+0.3 and 0.4. Five epochs of warm-up make it rarer that a cohort's embeddings collapse at that rate.
+The rest is the authors' CIFAR-100 recipe. The README gives what the cohort gains over 8 seeds.
 """
 
 from ml_collections import ConfigDict

@@ -23,7 +23,7 @@ class MetricsLog:
         self.kept = [record for record in _read(path) if record["step"] <= step]
         with atomic.open_to_replace(path) as file:
             file.writelines(json.dumps(record) + "\n" for record in self.kept)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> "MetricsLog":
         return self
