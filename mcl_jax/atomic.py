@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import json
 import os
 import pathlib
 from collections.abc import Iterator
@@ -28,3 +29,15 @@ def open_to_replace(path: str | os.PathLike[str], mode: str = "w") -> Iterator[I
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes a value as indented JSON.
+
+    Args:
+        path: the file to write or to replace.
+        value: what `json` takes.
+    """
+    with open_to_replace(path) as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")

@@ -260,9 +260,7 @@ def claim(workdir: str | pathlib.Path, config: ConfigDict, steps: int) -> pathli
                 f"training.steps must be at least the {max(saved)} that {folder} has done, got "
                 f"{steps}."
             )
-        with atomic.open_to_replace(path) as file:
-            json.dump(new, file, indent=2)
-            file.write("\n")
+        atomic.write_json(path, new)
     except json.JSONDecodeError as error:
         raise ConfigError(f"workdir {folder} holds a config.json that is no JSON.") from error
     except OSError as error:

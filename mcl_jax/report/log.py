@@ -1,17 +1,10 @@
-"""Results as files: JSON written whole, and a log of one object a line."""
+"""Metrics as a file: one object a line."""
 
 import json
 import pathlib
 from typing import Any
 
 from mcl_jax import atomic
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON, whole or not at all."""
-    with atomic.open_to_replace(path) as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
 
 
 class MetricsLog:
