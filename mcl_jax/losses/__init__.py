@@ -8,7 +8,7 @@ Everything here needs JAX alone and works under ``jit``, ``vmap``, ``grad``, ``s
 from mcl_jax.losses.contrastive import icl, info_nce, vcl
 from mcl_jax.losses.masks import not_self, same_class
 from mcl_jax.losses.mutual import deep_mutual, logit_distillation, soft_icl, soft_vcl
-from mcl_jax.losses.similarity import cross_network_logits, l2_normalize
+from mcl_jax.losses.similarity import cross_network_logits, l2_normalize, mean_cosine
 from mcl_jax.losses.terms import MCLTerms, mcl_terms
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "l2_normalize",
     "logit_distillation",
     "mcl_terms",
+    "mean_cosine",
     "not_self",
     "same_class",
     "soft_icl",

@@ -83,3 +83,32 @@ def cross_network_logits(
         pattern, queries, keys, precision=lax.Precision.HIGHEST, preferred_element_type=dtype
     )
     return products / jnp.asarray(temperature, dtype)
+
+
+def mean_cosine(x: jax.Array) -> jax.Array:
+    """How alike the rows of a batch are: the mean similarity of two different ones.
+
+    Computes ``(||sum_i x_i||^2 - sum_i ||x_i||^2) / (B (B - 1))``, for unit vectors the mean
+    cosine: 1 where all rows are equal, about 0 where they spread over the sphere.
+
+    Args:
+        x: [..., B, D], floating; unit vectors, two or more.
+
+    Returns:
+        [...]; float32 for bfloat16 and float16, else the dtype of ``x``.
+
+    Raises:
+        TypeError: ``x`` is not floating.
+        ValueError: there are fewer than two rows.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mean_cosine(jnp.array([[[1.0, 0.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])).tolist()
+        [1.0, 0.0]
+    """
+    x = checks.as_floating(x, "x")
+    rows = x.shape[-2] if x.ndim > 1 else 0
+    if rows < 2:
+        raise ValueError(f"x must be [..., B, D] of two rows or more, got shape {x.shape}.")
+    joint = jnp.sum(jnp.square(jnp.sum(x, axis=-2)), axis=-1)
+    return (joint - jnp.sum(jnp.square(x), axis=(-2, -1))) / (float(rows) * (rows - 1))

@@ -105,3 +105,21 @@ def test_cross_network_logits_refuses(
 def test_l2_normalize_refuses_integers() -> None:
     with pytest.raises(TypeError, match=re.escape("x must have a floating dtype, got int32.")):
         losses.l2_normalize(INTEGER)
+
+
+def test_mean_cosine_is_the_mean_over_pairs_of_different_rows():
+    x = np.random.default_rng(0).normal(size=(3, 7, 5))
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    expected = [np.mean([u[i] @ u[j] for i in range(7) for j in range(7) if i != j]) for u in x]
+    assert np.allclose(losses.mean_cosine(jnp.asarray(x)), expected, atol=1e-6)
+    collapsed = jnp.broadcast_to(jnp.asarray(x[:, :1]), x.shape)
+    assert np.allclose(losses.mean_cosine(collapsed), 1, atol=1e-6)
+
+
+def test_mean_cosine_wants_two_rows_and_numbers():
+    with pytest.raises(ValueError, match=r"x must be \[..., B, D\] of two rows or more"):
+        losses.mean_cosine(jnp.ones((2, 1, 3)))
+    with pytest.raises(ValueError, match="two rows or more"):
+        losses.mean_cosine(jnp.ones(3))
+    with pytest.raises(TypeError, match="x must have a floating dtype"):
+        losses.mean_cosine(jnp.ones((2, 2), jnp.int32))
