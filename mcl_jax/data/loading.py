@@ -2,8 +2,10 @@
 
 import difflib
 
+import numpy as np
+
 from mcl_jax.data import digits, fashion_mnist, npz_source, photographs, stratified, tfds_source
-from mcl_jax.data.dataset import DataError, Dataset, Source
+from mcl_jax.data.dataset import DataError, Dataset, Source, Split
 
 NAMES = ("fashion_mnist", "photographs", "digits", "tfds:NAME", "npz:PATH")
 _BUNDLED = {
@@ -29,6 +31,27 @@ def _source(name: str, data_dir: str | None, memory_limit: int) -> Source:
         nearest = [f"tfds:{name}"] if name.isidentifier() else []
     hint = f"; did you mean {nearest[0]}?" if nearest else "."
     raise DataError(f"name must be one of {', '.join(NAMES)}, got {name!r}{hint}")
+
+
+def _check_source(name: str, source: Source) -> None:
+    """Every split that is there has rows, and labels that are classes."""
+    parts = {"training": source.train, "test": source.test}
+    if source.validation is not None:
+        parts["validation"] = source.validation
+    for part, split in parts.items():
+        _check_part(name, part, split, len(source.class_names))
+
+
+def _check_part(name: str, part: str, split: Split, classes: int) -> None:
+    """Raises DataError for a split without rows or with a label that is no class."""
+    if not len(split):
+        raise DataError(f"name {name} must have {part} rows, got none.")
+    outside = np.flatnonzero((split.labels < 0) | (split.labels >= classes))
+    if len(outside):
+        raise DataError(
+            f"name {name} must have {part} labels from 0 to {classes - 1} ({classes} classes), "
+            f"got {split.labels[outside[0]]} in row {outside[0]}."
+        )
 
 
 def load(
@@ -75,7 +98,7 @@ def load(
         raise DataError(f"seed must be a whole number, 0 or more, got {seed!r}.")
     source = _source(name, data_dir, memory_limit)
     names = source.class_names
-    stratified.rows_by_class(source.test.labels, len(names))
+    _check_source(name, source)
     if source.validation is None:
         validation, train = stratified.cut(
             source.train,

@@ -138,7 +138,8 @@ def per_class(
     if batch_size // images_per_class > num_classes:
         raise DataError(
             f"batch_size={batch_size} with images_per_class={images_per_class} wants "
-            f"{batch_size // images_per_class} classes, got num_classes={num_classes}."
+            f"{batch_size // images_per_class} classes in a batch, but there are {num_classes}; "
+            f"the largest that fits is batch_size={num_classes * images_per_class}."
         )
     groups = rows_by_class(labels, num_classes)
     counts = np.array([len(rows) for rows in groups], np.int32)

@@ -72,12 +72,20 @@ def stream(
     return _batches(split, _Order(sampler, key), start_step, load, stop_step, threads, prefetch)
 
 
+def _host() -> jax.Device:
+    """Returns the host's own device, or the default one where JAX_PLATFORMS leaves the host out."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return jax.local_devices()[0]
+
+
 class _Order:
     """The rows of a step on the host; the order of an epoch is drawn once."""
 
     def __init__(self, sampler: Sampler, key: jax.Array) -> None:
         # On the host's own device: elsewhere a draw would wait for the steps under way.
-        host = jax.local_devices(backend="cpu")[0]
+        host = _host()
         self._sampler, self._key = jax.device_put((sampler, key), host)
         self._draw = jax.jit(lambda sampler, key, step: sampler(key, step))
         self._epoch, self._rows = -1, np.empty([0], np.int32)

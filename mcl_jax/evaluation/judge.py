@@ -1,6 +1,7 @@
 """The figures of a run: every member, the ensemble, and the baselines beside them."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,12 @@ from mcl_jax.data import Dataset, Split, colour_histogram
 from mcl_jax.evaluation.accuracy import accuracy
 from mcl_jax.evaluation.knn import knn_accuracy
 from mcl_jax.evaluation.predict import LoadRows, Predict, load_resident, predict_split
+
+Keep = Callable[[str, Split, Output], None]
+
+
+def _keep_nothing(name: str, split: Split, output: Output) -> None:
+    del name, split, output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,12 +38,30 @@ class Judge:
     train_rows: int = 50_000
     load: LoadRows = load_resident
 
-    def quick(self, predict: Predict, split: Split) -> dict[str, Any]:
-        """Accuracy of each member and of the ensemble on a split."""
-        return _accuracies(self._predict(predict, split), split)
+    def rehearse(self, predict: Predict) -> None:
+        """Predicts one batch, so that what cannot be judged is told of before it is trained."""
+        self._predict(predict, self.dataset.test.take([0]))
 
-    def full(self, predict: Predict) -> dict[str, dict[str, Any] | None]:
+    def quick(self, predict: Predict, keep: Keep = _keep_nothing) -> dict[str, Any]:
+        """Accuracy of each member and of the ensemble on ``validation``, which has rows.
+
+        Args:
+            predict: the networks.
+            keep: is handed what they say, as ``("validation", split, output)``.
+        """
+        split = self.dataset.validation
+        output = self._predict(predict, split)
+        keep("validation", split, output)
+        return _accuracies(output, split)
+
+    def full(
+        self, predict: Predict, keep: Keep = _keep_nothing
+    ) -> dict[str, dict[str, Any] | None]:
         """As `quick` with the nearest-neighbour figures, on ``validation`` and ``test``.
+
+        Args:
+            predict: the networks.
+            keep: is handed what they say of each split, ``"test"`` last.
 
         Returns:
             A dict of each split's figures; None for a split without rows.
@@ -49,6 +74,7 @@ class Judge:
                 figures[name] = None
                 continue
             output = self._predict(predict, split)
+            keep(name, split, output)
             figures[name] = _accuracies(output, split) | {
                 "knn_accuracy": self._knn(keys, train, output, split)
             }

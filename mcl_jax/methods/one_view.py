@@ -1,5 +1,6 @@
 """The parts that methods share which show one view of a batch to every network of a cohort."""
 
+import difflib
 from typing import Any, NamedTuple
 
 import jax
@@ -61,11 +62,11 @@ def one_view(config: ConfigDict, setting: Setting) -> OneView:
     Raises:
         ConfigError: no encoder has that name, or float64 is asked of a JAX that is without it.
     """
-    known = models.names()
-    if config.model.name not in known:
-        raise ConfigError(
-            f"model.name must be one of {', '.join(known)}, got {config.model.name!r}."
-        )
+    name, known = config.model.name, models.names()
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        raise ConfigError(f"model.name must be one of {', '.join(known)}, got {name!r}{hint}")
     dtype = jnp.dtype(config.model.dtype)
     if dtype == jnp.float64 and jnp.result_type(float) != dtype:
         raise ConfigError("model.dtype float64 wants JAX_ENABLE_X64=1 in the environment.")

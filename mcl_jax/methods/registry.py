@@ -1,11 +1,11 @@
 """Methods by name."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
-from mcl_jax.config import ConfigError
+from mcl_jax.config import ConfigError, Field, extend
 from mcl_jax.methods.method import Method, Setting
 
 Builder = Callable[[ConfigDict, Setting], Method]
@@ -13,11 +13,12 @@ Builder = Callable[[ConfigDict, Setting], Method]
 _BUILDERS: dict[str, Builder] = {}
 
 
-def register(name: str) -> Callable[[Builder], Builder]:
+def register(name: str, fields: Mapping[str, Field] | None = None) -> Callable[[Builder], Builder]:
     """Makes a method known as ``config.method.name``.
 
     Args:
         name: a new name.
+        fields: what its configurations have besides those of every configuration.
 
     Returns:
         A decorator for a function ``(config, setting) -> Method``.
@@ -29,6 +30,7 @@ def register(name: str) -> Callable[[Builder], Builder]:
     def add(builder: Builder) -> Builder:
         if name in _BUILDERS:
             raise ValueError(f"method {name!r} is registered already.")
+        extend(name, fields or {})
         _BUILDERS[name] = builder
         return builder
 
@@ -53,6 +55,6 @@ def create(config: ConfigDict, setting: Setting) -> Method:
     name = config.method.name
     if name not in _BUILDERS:
         nearest = difflib.get_close_matches(name, names(), n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else "."
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
         raise ConfigError(f"method.name must be one of {', '.join(names())}, got {name!r}{hint}")
     return _BUILDERS[name](config, setting)

@@ -72,6 +72,7 @@ def supervised_mcl(config: ConfigDict, setting: Setting) -> Method:
             "loss": loss,
             "cross_entropy": cross_entropy,
             **terms,
+            "mean_cosine": pmean(losses.mean_cosine(keys), axis_name),
             "accuracy": pmean(_accuracy(outputs.logits, batch.labels), axis_name),
             "ensemble_accuracy": pmean(
                 _accuracy(ensemble(outputs.logits), batch.labels), axis_name

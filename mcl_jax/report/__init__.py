@@ -2,7 +2,18 @@
 
 from mcl_jax.atomic import write_json
 from mcl_jax.report.log import MetricsLog
+from mcl_jax.report.page import write_page
 from mcl_jax.report.progress import Progress
+from mcl_jax.report.recorder import Recorder
 from mcl_jax.report.table import closing_table
+from mcl_jax.report.weights_and_biases import ReportError
 
-__all__ = ["MetricsLog", "Progress", "closing_table", "write_json"]
+__all__ = [
+    "MetricsLog",
+    "Progress",
+    "Recorder",
+    "ReportError",
+    "closing_table",
+    "write_json",
+    "write_page",
+]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -91,46 +92,89 @@ class Mapper:
             raise ConfigError(
                 "parallel.mapper pmap keeps the state whole on each device; this method splits it."
             )
-        return _pmap(step, self.devices, data_is_split)
+        return _ByPmap(step, self.devices, data_is_split)
 
 
-def _pmap(step: Step, devices: Sequence[jax.Device], data_is_split: bool) -> Callable[..., Any]:
-    """As `Mapper.map`, by `jax.pmap`."""
-    count = len(devices)
-    mapped = jax.pmap(
-        # pmap wants an argument that is split, even where all data are whole.
-        lambda state, data, device: step(state, data),
-        axis_name="data",
-        in_axes=(None, 0 if data_is_split else None, 0),
-        out_axes=None,
-        devices=devices,
-        donate_argnums=0,
-    )
+class _ByPmap:
+    """As `Mapper.map`, by `jax.pmap`: called and lowered as what `jax.jit` returns."""
 
-    def call(state: TrainState, data: Any) -> Any:
-        if data_is_split:
-            data = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), data)
-        return mapped(state, data, np.arange(count))
+    def __init__(self, step: Step, devices: Sequence[jax.Device], data_is_split: bool) -> None:
+        self._count, self._data_is_split = len(devices), data_is_split
+        self._mapped = jax.pmap(
+            # pmap wants an argument that is split, even where all data are whole.
+            lambda state, data, device: step(state, data),
+            axis_name="data",
+            in_axes=(None, 0 if data_is_split else None, 0),
+            out_axes=None,
+            devices=devices,
+            donate_argnums=0,
+        )
 
-    return call
+    def __call__(self, state: TrainState, data: Any) -> Any:
+        return self._mapped(state, self._shape(data), np.arange(self._count))
+
+    def lower(self, state: TrainState, data: Any) -> Any:
+        """The program for these shapes, not compiled yet."""
+        return self._mapped.lower(state, self._shape(data), np.arange(self._count))
+
+    def _shape(self, data: Any) -> Any:
+        """The data with an axis of devices in front, where they are split."""
+        if not self._data_is_split:
+            return data
+        return jax.tree.map(lambda x: x.reshape(self._count, -1, *x.shape[1:]), data)
 
 
-def create(name: str, count: int) -> Mapper:
+def create(name: str, count: int, platform: str = "") -> Mapper:
     """Chooses devices.
 
     Args:
         name: ``"shard_map"`` or ``"pmap"``.
         count: how many of the devices there are, or 0 for all.
+        platform: ``"cpu"``, ``"gpu"`` or ``"tpu"``; empty is what JAX prefers.
 
     Raises:
-        ConfigError: the name is unknown, or there are not so many devices.
+        ConfigError: the name is unknown, or there are no such or not so many devices.
     """
     if name not in MAPPERS:
         raise ConfigError(f"parallel.mapper must be one of {', '.join(MAPPERS)}, got {name!r}.")
-    found = jax.devices()
+    found = _devices(platform)
     if not 0 <= count <= len(found):
         raise ConfigError(
             f"parallel.devices must be from 0 (all) to {len(found)}, the number of "
             f"{found[0].platform} devices, got {count}."
         )
     return Mapper(name, tuple(found[: count or len(found)]))
+
+
+_INSTALL = {
+    "gpu": "pip install 'jax[cuda13]' makes NVIDIA's visible",
+    "tpu": "pip install 'jax[tpu]' makes them visible on a TPU machine",
+    "cpu": "JAX_PLATFORMS in the environment may leave it out",
+}
+
+
+def _devices(platform: str) -> list[jax.Device]:
+    """The devices of a platform, or a sentence on why there are none."""
+    try:
+        preferred = jax.devices()
+    except (
+        RuntimeError,
+        AssertionError,
+    ) as error:  # the latter where CUDA is wanted of a CPU's JAX
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        raise ConfigError(
+            f"JAX finds no device with JAX_PLATFORMS={wanted} in the environment; without it JAX "
+            f"takes what there is."
+        ) from error
+    if platform in ("", preferred[0].platform):
+        return preferred
+    try:
+        found = jax.devices(platform)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"parallel.platform {platform} is not there: JAX sees only {preferred[0].platform}; "
+            f"{_INSTALL[platform]}."
+        ) from error
+    # What is computed before data are placed belongs there too.
+    jax.config.update("jax_default_device", found[0])
+    return found

@@ -1,7 +1,7 @@
 """A run made ready: data set, method, sampler, schedule and the mapped step."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +14,15 @@ from mcl_jax import methods
 from mcl_jax.cohort import Output
 from mcl_jax.data import Batch, Dataset, Sampler, per_class, shuffled, steps_per_epoch
 from mcl_jax.methods import Method, Setting
-from mcl_jax.training import optimizer
+from mcl_jax.training import fit, optimizer
 from mcl_jax.training import state as states
-from mcl_jax.training.feed import resident_feed, streamed_feed
+from mcl_jax.training.feed import (
+    resident_batches,
+    resident_feed,
+    streamed_batches,
+    streamed_feed,
+)
+from mcl_jax.training.guard import make_inspection
 from mcl_jax.training.parallel import Mapper
 from mcl_jax.training.state import TrainState
 from mcl_jax.training.step import make_step
@@ -33,6 +39,8 @@ class Run(NamedTuple):
         steps: of the whole run.
         steps_per_epoch: steps in one pass over the training rows.
         step: (state, data) to (state, metrics), compiled for all devices; donates the state.
+        inspect: (state, data) to (state, what is finite of the step), for a step that failed.
+        like: structure, shapes and dtypes of the state.
     """
 
     dataset: Dataset
@@ -42,6 +50,8 @@ class Run(NamedTuple):
     steps: int
     steps_per_epoch: int
     step: Callable[..., Any]
+    inspect: Callable[..., Any]
+    like: TrainState
 
 
 def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
@@ -56,8 +66,9 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         The run; nothing is compiled or put on a device yet.
 
     Raises:
-        ConfigError: a field does not go with the data set.
+        ConfigError: a field does not go with the data set, or the state not into the memory.
     """
+    fit.check_dataset(config, dataset)
     sampler = _sampler(config, dataset)
     per_epoch = steps_per_epoch(sampler)
     steps = config.training.steps or config.training.epochs * per_epoch
@@ -65,15 +76,6 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         raise config_lib.ConfigError(
             f"training.steps_per_dispatch must divide the steps of the run, {steps}, got "
             f"{config.training.steps_per_dispatch}."
-        )
-    if dataset.train.streams and not config.data.image_size:
-        raise config_lib.ConfigError(
-            f"data.image_size must be given for {config.data.name}, whose images are streamed."
-        )
-    if dataset.train.streams and config.training.steps_per_dispatch > 1:
-        raise config_lib.ConfigError(
-            f"training.steps_per_dispatch must be 1 for {config.data.name}, whose images are "
-            f"streamed, got {config.training.steps_per_dispatch}."
         )
     mean, std = _channel_statistics(config, dataset)
     setting = Setting(
@@ -94,8 +96,13 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         config.training.steps_per_dispatch,
         unroll=mapper.devices[0].platform == "cpu",
     )
-    mapped = mapper.map(step, method.specs, data_is_split=streams)
-    return Run(dataset, method, mapper, sampler, steps, per_epoch, mapped)
+    inspection = make_inspection(method, mapper.axes, feed)
+    mapped, inspect = (
+        mapper.map(program, method.specs, data_is_split=streams) for program in (step, inspection)
+    )
+    like = jax.eval_shape(_creator(config, dataset, method), jax.random.key(config.seed))
+    fit.check_memory(like, dataset.train, mapper.devices)
+    return Run(dataset, method, mapper, sampler, steps, per_epoch, mapped, inspect, like)
 
 
 def abstract_batch(config: ConfigDict, dataset: Dataset) -> Batch:
@@ -115,17 +122,34 @@ def abstract_batch(config: ConfigDict, dataset: Dataset) -> Batch:
 
 def initial_state(config: ConfigDict, run: Run) -> TrainState:
     """The state at step 0, on the devices."""
-    batch = abstract_batch(config, run.dataset)
-
-    def create(key: jax.Array) -> TrainState:
-        blank = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), batch)
-        return states.create(run.method, key, blank)
-
     # Compiling the many draws takes longer than drawing, unless XLA is told not to optimise.
     on_cpu = run.mapper.devices[0].platform == "cpu"
     options = {"xla_backend_optimization_level": 0} if on_cpu else None
-    create_once = jax.jit(create, compiler_options=options)
+    create_once = jax.jit(_creator(config, run.dataset, run.method), compiler_options=options)
     return run.mapper.place(create_once(jax.random.key(config.seed)), run.method.specs)
+
+
+def _creator(
+    config: ConfigDict, dataset: Dataset, method: Method
+) -> Callable[[jax.Array], TrainState]:
+    """The state at step 0 as a function of the run's key."""
+    batch = abstract_batch(config, dataset)
+
+    def create(key: jax.Array) -> TrainState:
+        blank = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), batch)
+        return states.create(method, key, blank)
+
+    return create
+
+
+def batches(config: ConfigDict, run: Run, state: TrainState) -> Iterator[Any]:
+    """The data of each dispatch from the state's step on."""
+    train = run.dataset.train
+    if not train.streams:
+        return resident_batches(run.mapper, train, run.sampler)
+    return streamed_batches(
+        run.mapper, train, run.sampler, state.key, int(state.step), config.data.image_size
+    )
 
 
 def predictor(run: Run, state: TrainState) -> Callable[[np.ndarray], Output]:
@@ -157,18 +181,8 @@ def _channel_statistics(
     config: ConfigDict, dataset: Dataset
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and spread of each channel: the configured ones, or those of the training images."""
-    if config.data.mean:
-        channels = dataset.train.image(0).shape[-1]
-        if len(config.data.mean) != channels:
-            raise config_lib.ConfigError(
-                f"data.mean and data.std must have one number for each of the {channels} channels "
-                f"of {config.data.name}, got {len(config.data.mean)}."
-            )
-        return tuple(config.data.mean), tuple(config.data.std)
     images = dataset.train.images
-    if images is None:
-        raise config_lib.ConfigError(
-            f"data.mean and data.std must be given for {config.data.name}, whose images stream."
-        )
+    if config.data.mean or images is None:
+        return tuple(config.data.mean), tuple(config.data.std)
     mean, std = (f(images, axis=(0, 1, 2)) / 255 for f in (np.mean, np.std))
     return tuple(mean.tolist()), tuple(np.maximum(std, 1e-3).tolist())

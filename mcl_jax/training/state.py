@@ -34,6 +34,7 @@ class TrainState(NamedTuple):
         extras: the method's other state: batch statistics, queues, momentum networks.
         optimizer: one state for each of the method's updates.
         key: JAX random key of the run, never changed; `stream` and the step make others of it.
+        finite: [], bool. Once a loss or a gradient is not, the state stays where it was.
     """
 
     step: jax.Array
@@ -41,6 +42,7 @@ class TrainState(NamedTuple):
     extras: Any
     optimizer: tuple[optax.OptState, ...]
     key: jax.Array
+    finite: jax.Array
 
 
 def transformation(update: Update) -> optax.GradientTransformation:
@@ -67,4 +69,5 @@ def create(method: Method, key: jax.Array, batch: Batch) -> TrainState:
     """
     params, extras = method.init(stream(key, Stream.INIT), batch)
     optimizer = tuple(transformation(update).init(params) for update in method.updates)
-    return TrainState(jnp.zeros((), jnp.int32), params, extras, optimizer, key)
+    step, finite = jnp.zeros((), jnp.int32), jnp.ones((), bool)
+    return TrainState(step, params, extras, optimizer, key, finite)

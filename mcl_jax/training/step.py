@@ -4,6 +4,9 @@ The gradient recipe is exact on one device, under `shard_map` with and without `
 under `pmap`: the loss is a mean over all devices' anchors (`Method`), and gradients are averaged
 over the data axis afterwards. That average is an identity where `shard_map` has summed already,
 and the missing reduction where it has not.
+
+A step whose losses or gradients are not all finite changes nothing but ``state.finite``, and no
+step after it changes anything: the state before it is there when the host next looks.
 """
 
 from collections.abc import Callable
@@ -67,6 +70,32 @@ def train_step(
     Returns:
         The next state and the step's metrics, the same on every device.
     """
+    values, gradients, extras, metrics = differentiate(method, axes, state, batch)
+    finite = state.finite & jnp.all(jnp.array([all_finite(values), all_finite(gradients)]))
+    params, optimizer = state.params, []
+    for update, gradient, old in zip(method.updates, gradients, state.optimizer, strict=True):
+        params, new = _move(update, state.step, gradient, old, params)
+        optimizer.append(new)
+    moved = TrainState(state.step + 1, params, extras, tuple(optimizer), state.key, finite)
+    kept = state._replace(finite=finite)
+    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, kept), metrics
+
+
+def differentiate(
+    method: Method, axes: Axes, state: TrainState, batch: Batch
+) -> tuple[dict[str, jax.Array], tuple[Any, ...], Any, Metrics]:
+    """The losses of a step and what each update is to descend.
+
+    Args:
+        method: what is trained.
+        axes: names of the mapped axes this runs under.
+        state: the run, the same on every device.
+        batch: this device's part of the batch.
+
+    Returns:
+        Losses by name, a gradient for each update of the method, new extras, and metrics; all the
+        same on every device.
+    """
     key = jax.random.fold_in(stream(state.key, Stream.STEP), state.step)
     embed_key, objective_key = jax.random.split(key)
 
@@ -76,17 +105,18 @@ def train_step(
         return loss if isinstance(loss, dict) else {"loss": loss}, aux
 
     values, pullback, (extras, metrics) = jax.vjp(losses, state.params, has_aux=True)
-    params, optimizer = state.params, []
-    for update, old in zip(method.updates, state.optimizer, strict=True):
+    gradients = []
+    for update in method.updates:
         cotangents = {
             name: jnp.full_like(value, name == update.loss) for name, value in values.items()
         }
-        gradient = pmean(pullback(cotangents)[0], axes.data)
-        params, new = _move(update, state.step, gradient, old, params)
-        optimizer.append(new)
-    return state._replace(
-        step=state.step + 1, params=params, extras=extras, optimizer=tuple(optimizer)
-    ), metrics
+        gradients.append(pmean(pullback(cotangents)[0], axes.data))
+    return values, tuple(gradients), extras, metrics
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every number of every leaf is finite: [], bool."""
+    return jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def _move(

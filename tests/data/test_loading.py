@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from mcl_jax import data
+from mcl_jax.data import loading
+from mcl_jax.data.dataset import Source
 
 
 def test_fashion_mnist_is_cut_as_asked():
@@ -78,3 +80,28 @@ def test_importing_the_package_imports_no_source():
 def test_every_public_name_exists():
     assert sorted(data.__all__) == sorted(set(data.__all__))
     assert all(hasattr(data, name) for name in data.__all__)
+
+
+@pytest.mark.parametrize("part", ["training", "test", "validation"])
+@pytest.mark.parametrize(
+    ("labels", "problem"),
+    [
+        ([], "rows, got none."),
+        ([0, 1, 2], "labels from 0 to 1 (2 classes), got 2 in row 2."),
+        ([0, -1, 1], "labels from 0 to 1 (2 classes), got -1 in row 1."),
+    ],
+)
+def test_every_split_of_every_source_is_looked_at(part, labels, problem, monkeypatch):
+    def split(labels):
+        images = np.zeros([len(labels), 8, 8, 1], np.uint8)
+        return data.Split(np.array(labels, np.int32), images=images)
+
+    splits = {"training": split([0, 1]), "test": split([0, 1]), "validation": split([0, 1])}
+    splits[part] = split(labels)
+    source = Source(
+        splits["training"], splits["test"], ("a", "b"), "made up", validation=splits["validation"]
+    )
+    monkeypatch.setitem(loading._BUNDLED, "digits", lambda: source)
+    with pytest.raises(data.DataError) as raised:
+        data.load("digits", validation_size=2)
+    assert str(raised.value) == f"name digits must have {part} {problem}"

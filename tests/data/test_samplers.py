@@ -91,7 +91,7 @@ def test_steps_per_epoch_counts_whole_batches():
     [
         (7, 2, "batch_size must be a multiple of images_per_class=2, got 7"),
         (0, 2, "batch_size must be a multiple of images_per_class=2, got 0"),
-        (14, 2, "wants 7 classes, got num_classes=6"),
+        (14, 2, r"wants 7 classes in a batch, but there are 6; the largest .* batch_size=12\."),
         (8, 4, "images_per_class must be at most .* got 4 where class 0 has 3"),
         (4, 1, "images_per_class must be at least 2"),
     ],

@@ -143,3 +143,23 @@ def test_crops_say_what_they_want():
         data.centre_crop(np.zeros([40, 40, 4], np.uint8), size=10, resize=20)
     with pytest.raises(data.DataError, match=r"image must be uint8 .* got float64"):
         data.random_resized_crop(np.zeros([40, 40, 3]), np.random.default_rng(0), 8)
+
+
+def test_rows_are_drawn_where_the_environment_leaves_the_host_out(monkeypatch):
+    split = data.Split(np.zeros([8], np.int32), images=np.zeros([8, 4, 4, 1], np.uint8))
+    sampler, devices = data.shuffled(8, 4), jax.local_devices()
+
+    def without_host(backend=None):
+        if backend == "cpu":
+            raise RuntimeError("Unknown backend cpu")
+        return devices
+
+    def rows():
+        batches = data.stream(
+            split, sampler, jax.random.key(0), 0, lambda image, rng: image, stop_step=3
+        )
+        return [batch.index.tolist() for batch in batches]
+
+    expected = rows()
+    monkeypatch.setattr(jax, "local_devices", without_host)
+    assert rows() == expected

@@ -71,9 +71,22 @@ def test_members_and_ensemble_get_the_figures_they_deserve(mistaken, figures):
     assert list(full) == ["validation", "test"]
     assert_figures(full["test"], figures)
     assert_figures(full["validation"], BY_NONE)
-    quick = judge(data).quick(Predictor(), data.test)
-    del full["test"]["knn_accuracy"]
-    assert quick == full["test"]
+    quick = judge(data).quick(Predictor())
+    del full["validation"]["knn_accuracy"]
+    assert quick == full["validation"]
+
+
+def test_what_networks_say_is_handed_on_validation_before_test():
+    data, kept = dataset(), []
+
+    def keep(name: str, split: Split, output: Output) -> None:
+        kept.append((name, split))
+        right = np.mean(np.argmax(output.logits, axis=-1) == split.labels, axis=-1)
+        assert right == pytest.approx([1.0] * 3 if name == "validation" else [2 / 3] * 3)
+
+    judge(data).full(Predictor(), keep)
+    judge(data).quick(Predictor(), keep)
+    assert kept == [("validation", data.validation), ("test", data.test), kept[0]]
 
 
 def test_a_single_network_is_its_own_ensemble():
@@ -168,5 +181,5 @@ def test_images_are_loaded_as_the_judge_is_told():
         return images
 
     data = dataset()
-    figures = Judge(data, batch_size=4, load=load).quick(Predictor(), data.test)
-    assert figures["accuracy"] == pytest.approx([np.mean(data.test.labels == 0)] * 3)
+    figures = Judge(data, batch_size=4, load=load).quick(Predictor())
+    assert figures["accuracy"] == pytest.approx([np.mean(data.validation.labels == 0)] * 3)

@@ -135,7 +135,7 @@ def test_float64_is_refused_where_jax_has_none():
 
 
 def test_an_unknown_method_is_named_with_the_nearest():
-    with pytest.raises(ValueError, match=r"method.name must be one of .*; did you mean 'superv"):
+    with pytest.raises(ValueError, match=r"method.name must be one of .*; did you mean superv"):
         method(method__name="supervised_mlc")
 
 

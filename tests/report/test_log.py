@@ -93,7 +93,46 @@ def test_a_last_line_that_lacks_its_end_alone_is_whole(tmp_path):
 def test_values_come_back_bit_for_bit(tmp_path):
     path, value = tmp_path / "metrics.jsonl", 0.1 + 0.2
     with MetricsLog(path, 0) as log:
-        log.write({"step": 1, "loss": value, "rate": math.nan})
+        log.write({"step": 1, "loss": value})
     with MetricsLog(path, 1) as log:
-        assert log.kept[0]["loss"] == value
-        assert math.isnan(log.kept[0]["rate"])
+        assert log.kept == [{"step": 1, "loss": value}]
+
+
+def no_json(name: str) -> float:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def test_what_is_no_number_is_null(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": NaN}\n')
+    with MetricsLog(path, 1) as log:
+        log.write({"step": 2, "vcl": [math.inf, 1.0], "validation": {"accuracy": -math.inf}})
+    lines = [json.loads(x, parse_constant=no_json) for x in path.read_text().splitlines()]
+    assert lines == [
+        {"step": 1, "loss": None},
+        {"step": 2, "vcl": [None, 1.0], "validation": {"accuracy": None}},
+    ]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"7",
+        b"[1, 2]",
+        b"null",
+        b"{}",
+        b'{"step": "6"}',
+        b'{"step": 6.5}',
+        b'{"step": true}',
+        b"\0\0\0",
+        b'{"step": 4, "text": "\xff"}',
+    ],
+)
+def test_a_line_that_is_no_record_is_cut_with_all_that_follow(tmp_path, garbage):
+    path = filled(tmp_path / "metrics.jsonl", 3)
+    with path.open("ab") as file:
+        file.write(garbage + b'\n{"step": 4}\n')
+    with MetricsLog(path, 9) as log:
+        assert [record["step"] for record in log.kept] == [1, 2, 3]
+        log.write({"step": 10})
+    assert steps(path) == [1, 2, 3, 10]

@@ -18,7 +18,7 @@ def _tiny(monkeypatch):
 def train(norm, dtype, mapper="shard_map", devices=1):
     config = tiny.config(
         model__norm=norm,
-        model__norm_groups=8,
+        model__norm_groups=8 if norm == "grouped" else 1,
         model__dtype=dtype,
         parallel__mapper=mapper,
         parallel__devices=devices,

@@ -10,7 +10,9 @@ import tiny
 from mcl_jax import cohort
 from mcl_jax import config as config_lib
 from mcl_jax.data import Dataset, Split
-from mcl_jax.training import restore, train_and_evaluate
+from mcl_jax.evaluation import read_outputs
+from mcl_jax.report import Recorder
+from mcl_jax.training import NotFiniteError, StorageError, restore, train_and_evaluate
 from mcl_jax.training.checkpoint import Checkpoints
 
 
@@ -30,9 +32,14 @@ def records(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+def without_timings(folder):
+    drop = {"seconds", "images_per_second"}
+    return [{k: v for k, v in x.items() if k not in drop} for x in records(folder)]
+
+
 def final_state(folder, like):
     with Checkpoints(folder / "checkpoints", 2) as checkpoints:
-        return checkpoints.restore(8, like)
+        return checkpoints.restore(like, 8).state
 
 
 def test_a_run_leaves_its_results(tmp_path):
@@ -62,34 +69,23 @@ def test_a_run_learns_and_beats_chance(tmp_path):
 
 
 def test_a_run_cut_short_ends_bit_for_bit_where_an_unbroken_one_does(tmp_path, monkeypatch):
-    from mcl_jax.report import Progress
-
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     expected = train_and_evaluate(config(), whole)
-    show = Progress.show
+    write = Recorder.metrics
 
-    def stop_at_six(self, step, speed, metrics):
-        show(self, step, speed, metrics)
-        if step == 6:
+    def stop_at_six(self, record):
+        write(self, record)
+        if record["step"] == 6:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "show", stop_at_six)
-    with pytest.raises(KeyboardInterrupt):
-        train_and_evaluate(config(), cut)
-    monkeypatch.undo()
-    tiny.know_tiny_network(monkeypatch)
-    monkeypatch.setattr("mcl_jax.data.load", lambda *args, **options: tiny.dataset())
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "metrics", stop_at_six)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(config(), cut)
     found = train_and_evaluate(config(), cut)
     for part in ("test", "validation"):
         assert found[part] == expected[part]
-    drop = {"seconds", "images_per_second"}
-    strip = [
-        [{k: v for k, v in x.items() if k not in drop} for x in records(f)] for f in (whole, cut)
-    ]
-    losses = [{x["step"]: x["loss"] for x in lines if "loss" in x} for lines in strip]
-    assert all(losses[0][step] == losses[1][step] for step in losses[0])
-    steps = [x["step"] for x in strip[1] if "loss" in x]
-    assert steps == sorted(set(steps))
+    assert without_timings(whole) == without_timings(cut)
     run, state, _ = tiny.run_steps(config(), tiny.dataset(), steps=0)
     states = [
         jax.tree.leaves(final_state(folder, state)._replace(key=None)) for folder in (whole, cut)
@@ -128,7 +124,7 @@ def test_a_dispatch_that_does_not_divide_the_run_is_refused(tmp_path):
 
 def test_statistics_of_another_number_of_channels_are_refused(tmp_path):
     three = {"data__mean": (0.5,) * 3, "data__std": (0.5,) * 3}
-    with pytest.raises(config_lib.ConfigError, match=r"each of the 1 channels of .*, got 3"):
+    with pytest.raises(config_lib.ConfigError, match=r"data.mean and data.std must have .* got 3"):
         train_and_evaluate(config(**three), tmp_path)
 
 
@@ -193,9 +189,100 @@ def test_fewer_steps_than_are_done_are_refused(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"loss.* at step \d is not finite"):
+    with pytest.raises(NotFiniteError, match=r"not finite at step \d: .*gradient"):
         train_and_evaluate(config(optimizer__learning_rate=1e12), tmp_path)
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_the_best_state_on_validation_is_kept_and_restored(tmp_path):
+    every = config(training__eval_every_epochs=1, training__keep_checkpoints=1)
+    summary = train_and_evaluate(every, tmp_path)
+    lines = [x for x in records(tmp_path) if "validation" in x]
+    judged = {x["step"]: x["validation"]["accuracy"] for x in lines}
+    means = {step: np.mean(accuracy) for step, accuracy in judged.items()}
+    best = max(means, key=lambda step: (means[step], step))
+    assert summary["best"] == {"step": best, "validation_accuracy": pytest.approx(means[best])}
+    kept = {int(x.name) for x in (tmp_path / "checkpoints").iterdir()}
+    assert kept == {best, 8}
+    run, state = restore(every, tmp_path, step="best")
+    output = run.method.predict(state.params, state.extras, run.dataset.validation.images)
+    right = np.mean(np.argmax(output.logits, axis=-1) == run.dataset.validation.labels, axis=-1)
+    assert right.tolist() == judged[best]
+    assert int(restore(every, tmp_path, step=8)[1].step) == 8
+    with pytest.raises(StorageError, match=r"step must be newest, best .* \(.*8\), got 3"):
+        restore(every, tmp_path, step=3)
+
+
+def damage(folder, step):
+    path = folder / "checkpoints" / str(step) / "manifest.json"
+    path.write_text(path.read_text().replace("a", "b", 1))
+
+
+def test_a_damaged_newest_state_is_told_of_and_the_run_ends_where_an_unbroken_one_does(
+    tmp_path, capsys
+):
+    expected = train_and_evaluate(config(), tmp_path)
+    whole = without_timings(tmp_path)
+    (tmp_path / "summary.json").unlink()
+    damage(tmp_path, 8)
+    capsys.readouterr()
+    assert train_and_evaluate(config(), tmp_path)["test"] == expected["test"]
+    assert without_timings(tmp_path) == whole
+    (told,) = [x for x in capsys.readouterr().err.splitlines() if "damaged" in x]
+    assert told.startswith("warning: the checkpoint of step 8 is damaged: the file manifest.json ")
+    assert told.endswith("; going on from step 4.")
+    assert (tmp_path / "checkpoints" / "damaged-8").is_dir()
+
+
+def test_a_damaged_state_is_told_of_by_restore_too_and_nothing_is_moved(tmp_path):
+    train_and_evaluate(config(), tmp_path)
+    damage(tmp_path, 8)
+    with pytest.warns(UserWarning, match=r"step 8 is damaged: .*; step 4 is used"):
+        _, state = restore(config(), tmp_path)
+    assert int(state.step) == 4
+    assert (tmp_path / "checkpoints" / "8").is_dir()
+
+
+def test_a_workdir_can_be_moved_and_goes_on_with_other_devices(tmp_path, monkeypatch):
+    found = jax.devices()
+    monkeypatch.setattr("jax.devices", lambda *platform: found[:1])
+    train_and_evaluate(config(parallel__devices=0), tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    monkeypatch.setattr("jax.devices", lambda *platform: found[:4])
+    longer = config(parallel__devices=0)
+    longer.training.steps = 12
+    assert train_and_evaluate(longer, tmp_path / "there")["devices"] == "4 cpu"
+    assert [x["step"] for x in records(tmp_path / "there") if "loss" in x][-3:] == [8, 10, 12]
+
+
+def test_a_run_without_its_configuration_is_not_gone_on_with(tmp_path):
+    train_and_evaluate(config(), tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(config_lib.ConfigError, match=r"config.json is missing or damaged"):
+        train_and_evaluate(config(), tmp_path)
+
+
+def test_the_log_tells_what_was_run_and_each_start(tmp_path):
+    train_and_evaluate(config(), tmp_path)
+    longer = config()
+    longer.training.steps = 12
+    train_and_evaluate(longer, tmp_path)
+    events = [json.loads(x) for x in (tmp_path / "log.jsonl").read_text().splitlines()]
+    starts = [x for x in events if x["event"] == "started"]
+    assert [x["step"] for x in starts] == [0, 8]
+    assert starts[1]["steps"] == 12
+    assert starts[0]["versions"]["jax"] == jax.__version__
+    assert starts[0]["command"]
+    assert starts[0]["dataset"]["classes"] == 4
+    assert [x["event"] for x in events][-1] == "finished"
+
+
+def test_what_the_networks_say_of_test_is_kept(tmp_path):
+    summary = train_and_evaluate(config(), tmp_path)
+    outputs = read_outputs(tmp_path / "outputs.npz")
+    assert (outputs.split, outputs.step) == ("test", 8)
+    right = np.mean(np.argmax(outputs.logits, axis=-1) == outputs.labels, axis=-1)
+    assert right.tolist() == summary["test"]["accuracy"]
 
 
 def test_a_run_is_restored_and_its_members_are_saved_alone(tmp_path):

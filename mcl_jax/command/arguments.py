@@ -1,0 +1,191 @@
+"""From the words of a command line to a configuration that may run."""
+
+import difflib
+import pathlib
+import re
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from mcl_jax.command.config_file import load_config
+from mcl_jax.config import ConfigError, Field, check, fields, flatten, unknown_field, wanted
+
+_OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)(?:=.*)?", re.DOTALL)
+
+
+class Arguments(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+        config: the checked configuration.
+        workdir: folder of the results.
+        dry_run: whether only to say what the run would take.
+        report: whether to write the page of the run.
+        profile: steps to trace.
+    """
+
+    config: ConfigDict
+    workdir: pathlib.Path
+    dry_run: bool
+    report: bool
+    profile: int
+
+
+class Flag(NamedTuple):
+    """A flag of the training command.
+
+    Attributes:
+        name: without dashes.
+        default: of its own type.
+        shown: how it stands in the help.
+        meaning: a sentence.
+    """
+
+    name: str
+    default: bool | int | str | None
+    shown: str
+    meaning: str
+
+
+FLAGS = (
+    Flag("workdir", None, "--workdir=DIR", "Folder of the results; runs/<name> if not given."),
+    Flag("dry_run", False, "--dry_run", "Compile, say what the run would take, and stop."),
+    Flag("report", True, "--[no]report", "Write report.html when the run is done."),
+    Flag("profile", 0, "--profile=STEPS", "Trace so many steps, for TensorBoard's profiler."),
+    Flag("help", False, "--help", "Show this page."),
+)
+
+
+def _define() -> flags.FlagValues:
+    """The flags, not yet parsed."""
+    values = flags.FlagValues()
+    flags.DEFINE_multi_string("config", [], "", flag_values=values)
+    for name, default, _, meaning in FLAGS:
+        if isinstance(default, bool):
+            short = "h" if name == "help" else None
+            flags.DEFINE_bool(name, default, meaning, flag_values=values, short_name=short)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(name, default, meaning, flag_values=values)
+        else:
+            flags.DEFINE_string(name, default, meaning, flag_values=values)
+    return values
+
+
+def parse(argv: list[str]) -> Arguments | None:
+    """Understands the words behind the name of the command.
+
+    Args:
+        argv: the words.
+
+    Returns:
+        What they ask for, or None where they ask for help.
+
+    Raises:
+        ConfigError: a flag, the file of the configuration or a field is not as it must be.
+    """
+    values = _define()
+    values.set_gnu_getopt()  # flags and overrides stand in any order
+    rest = _parsed(values, ["mcl_jax", *argv], known_only=True)[1:]
+    if values.help:
+        return None
+    if values.profile < 0:
+        raise ConfigError(f"--profile must be at least 0, got {values.profile}.")
+    config = load_config(_only_file(values.config, argv))
+    config = _overridden(config, rest, list(values))
+    check(config)
+    workdir = pathlib.Path(f"runs/{config.name}" if values.workdir is None else values.workdir)
+    return Arguments(config, workdir, values.dry_run, values.report, values.profile)
+
+
+def _only_file(files: list[str], argv: list[str]) -> str:
+    """The one value of ``--config``."""
+    if not files:
+        alone = [word for word in argv if re.search(r"^[^-].*\.py(:|$)", word)]
+        example = alone[0] if alone else "configs/quickstart.py"
+        raise ConfigError(f"--config is missing; try --config={example}, or --help.")
+    if len(files) > 1:
+        raise ConfigError(f"--config must be given once, got {' and '.join(files)}.")
+    return files[0]
+
+
+def _overridden(config: ConfigDict, words: list[str], known_flags: list[str]) -> ConfigDict:
+    """The configuration with the fields changed that ``--config.key=value`` name."""
+    _check_overrides(flatten(config), words, known_flags)
+    values, line = flags.FlagValues(), ["mcl_jax", *words]
+    try:
+        # Values are parsed when the flag is defined already.
+        holder = config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, sys_argv=line
+        )
+    except (flags.Error, ValueError, TypeError) as error:
+        raise _bad_value(error) from error
+    left = _parsed(values, line)[1:]
+    if left:
+        raise ConfigError(f"{left[0]!r} belongs to no flag; flags look like --config=FILE.")
+    return holder.value
+
+
+def _check_overrides(config: dict[str, Any], words: list[str], known_flags: list[str]) -> None:
+    """Raises ConfigError for words that look like flags and are none, or name no field."""
+    for word in words:
+        override = _OVERRIDE.fullmatch(word)
+        if override:
+            negated, name = override.groups()
+            _check_is_field(name, config)
+            if negated and not isinstance(config[name], bool):
+                raise _bad_field(name, "false")
+        elif re.match(r"-[^\d.]", word):  # and no negative number
+            raise _unknown_flag(word, known_flags, list(config))
+
+
+def _parsed(values: flags.FlagValues, line: list[str], known_only: bool = False) -> list[str]:
+    """Parses, and returns the words that are no flags."""
+    try:
+        return values(line, known_only=known_only)
+    except (flags.Error, ValueError, TypeError) as error:
+        raise _bad_value(error) from error
+
+
+def _check_is_field(name: str, config: dict[str, Any]) -> None:
+    """Raises ConfigError for a name that is no field."""
+    inner = [each for each in config if each.startswith(f"{name}.")]
+    if inner:
+        raise ConfigError(f"{name} holds several fields, such as {inner[0]}; change one of them.")
+    if name not in config:
+        raise unknown_field(name, config)
+
+
+def _bad_value(error: Exception) -> ConfigError:
+    """What is said of a value that is of another type than its flag."""
+    text = " ".join(str(error).split())
+    missing = re.fullmatch(r"Missing value for flag (\S+)", text)
+    if missing:
+        return ConfigError(f"{missing[1].removeprefix('--config.')} wants a value, got none.")
+    flag = re.match(r"flag --(config\.)?([\w.]+)=(.*?): ", text)
+    if flag is None:
+        return ConfigError(f"the command line cannot be understood: {text}.")
+    config, name, value = flag.groups()
+    if config:
+        return _bad_field(name, value)
+    default = next(each.default for each in FLAGS if each.name == name)
+    return ConfigError(f"--{name} must be {wanted(Field(default, ''))}, got {value!r}.")
+
+
+def _bad_field(name: str, value: str) -> ConfigError:
+    """What is said of a field's value that is of another type."""
+    field = fields().get(name)  # that of a method alone is not among them
+    kind = wanted(field) if field else "of another type"
+    return ConfigError(f"{name} must be {kind}, got {value!r}.")
+
+
+def _unknown_flag(word: str, known_flags: list[str], names: list[str]) -> ConfigError:
+    """What is said of a flag that there is not."""
+    name = word.lstrip("-").partition("=")[0]
+    near = difflib.get_close_matches(name, known_flags, n=1)
+    if not near:
+        # Many forget that fields are behind "config.".
+        field = [each for each in names if name in (each, each.rpartition(".")[2])]
+        near = [f"config.{each}" for each in field[:1]]
+    hint = f"did you mean --{near[0]}?" if near else "--help lists all."
+    return ConfigError(f"there is no flag --{name}; {hint}")

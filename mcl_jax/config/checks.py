@@ -1,0 +1,237 @@
+"""Whether a configuration can be run: its names, types, values, and what contradicts what."""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mcl_jax.config.table import ConfigError, Field, fields, flatten
+
+
+def check(config: ConfigDict, devices: int = 1) -> None:
+    """Stops a run that cannot go well.
+
+    Args:
+        config: the whole configuration.
+        devices: number of devices on the data axis; whatever 1 is refused for, more are too.
+
+    Raises:
+        ConfigError: a field is unknown or missing, or a value is of another type, is out of range
+            or contradicts another.
+    """
+    flat = flatten(config)
+    known = fields(str(flat.get("method.name", "")))
+    _check_names(flat, known)
+    for name, field in known.items():
+        _check_type(name, flat[name], field)
+        _check_value(name, flat[name], field)
+    _check_name_of_run(config.name)
+    _check_statistics(config)
+    _check_split(config, devices)
+    _check_optimizer(config)
+    _check_evaluation(config)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known field that a dotted name was most probably meant to be, or None.
+
+    Example:
+        >>> nearest("trainig.epoch", ["training.epochs", "training.steps"])
+        'training.epochs'
+        >>> nearest("networks", ["method.networks", "model.norm"])
+        'method.networks'
+    """
+    known = list(known)
+    whole = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    if whole:
+        return whole[0]
+    # The right word in the wrong section, or in none.
+    by_word: dict[str, str] = {}
+    for each in known:
+        by_word.setdefault(each.rpartition(".")[2], each)
+    words = difflib.get_close_matches(name.rpartition(".")[2], by_word, n=1, cutoff=0.75)
+    return by_word[words[0]] if words else None
+
+
+def unknown_field(name: str, known: Iterable[str]) -> ConfigError:
+    """What is said of a field that no configuration has."""
+    near = nearest(name, known)
+    hint = f"; did you mean {near}?" if near else "; --help lists all fields."
+    return ConfigError(f"the configuration has no field {name}{hint}")
+
+
+def _check_type(name: str, value: Any, field: Field) -> None:
+    """Raises ConfigError unless a value is of the field's type."""
+    kind = type(field.default)
+    if kind is tuple:
+        right = isinstance(value, tuple | list) and all(_is(x, field.items) for x in value)
+    else:
+        right = _is(value, kind)
+    if not right:
+        raise ConfigError(f"{name} must be {wanted(field)}, got {value!r}.")
+
+
+def wanted(field: Field) -> str:
+    """The type of a field's values as a person would say it.
+
+    Example:
+        >>> wanted(Field(3, "of something")), wanted(Field((), "of each", items=str))
+        ('a whole number', "a tuple of texts such as ('a', 'b')")
+    """
+    if isinstance(field.default, tuple):
+        texts = field.items is str
+        return (
+            "a tuple of texts such as ('a', 'b')" if texts else "a tuple of numbers such as (1, 2)"
+        )
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    return words[type(field.default)]
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Whether a value is of a kind: a whole number is a number, but true is none."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _check_names(flat: dict[str, Any], known: dict[str, Field]) -> None:
+    """Every field must be there and no other."""
+    for name in flat:
+        if name not in known:
+            inner = [each for each in known if each.startswith(f"{name}.")]
+            if inner:
+                raise ConfigError(
+                    f"{name} must hold fields such as {inner[0]}, got {flat[name]!r}."
+                )
+            raise unknown_field(name, known)
+    missing = [name for name in known if name not in flat]
+    if missing:
+        raise ConfigError(
+            f"the configuration lacks {', '.join(missing[:3])}; mcl_jax.config.default() has every "
+            f"field."
+        )
+
+
+def _check_value(name: str, value: Any, field: Field) -> None:
+    """Choices, bounds and finiteness."""
+    if field.choices and value not in field.choices:
+        raise ConfigError(
+            f"{name} must be {_one_of(field.choices)}, got {value!r}{_hint(value, field.choices)}"
+        )
+    for number in value if isinstance(value, tuple | list) else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ConfigError(f"{name} must be finite, got {number}.")
+    tests: tuple[tuple[float | None, str, Callable[[float, float], bool]], ...] = (
+        (field.least, "at least", lambda value, bound: value >= bound),
+        (field.above, "above", lambda value, bound: value > bound),
+        (field.below, "below", lambda value, bound: value < bound),
+    )
+    for bound, words, holds in tests:
+        if bound is not None and not holds(value, bound):
+            raise ConfigError(f"{name} must be {words} {bound}, got {value}.")
+
+
+def _one_of(choices: tuple[str, ...]) -> str:
+    """``"empty"`` stands for what cannot be seen."""
+    return "one of " + ", ".join(choice or "'' (any)" for choice in choices)
+
+
+def _hint(value: str, choices: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(value, choices, n=1)
+    return f"; did you mean {near[0]}?" if near else "."
+
+
+def _check_name_of_run(name: str) -> None:
+    """It names a folder."""
+    if name != name.strip() or name in ("", ".", "..") or re.search(r"[/\\\0\n]", name):
+        raise ConfigError(
+            f"name must be able to name a folder, since results go to runs/<name>, got {name!r}."
+        )
+
+
+def _check_statistics(config: ConfigDict) -> None:
+    """Mean and spread of channels."""
+    mean, std = config.data.mean, config.data.std
+    if len(mean) != len(std):
+        raise ConfigError(
+            f"data.mean and data.std must have one number a channel each, got {len(mean)} and "
+            f"{len(std)}."
+        )
+    if not all(0 <= number <= 1 for number in mean):
+        raise ConfigError(
+            f"data.mean must be from 0 to 1, where 1 is the brightest pixel, got {mean}."
+        )
+    if not all(spread > 0 for spread in std):
+        raise ConfigError(f"data.std must be above 0, got {std}.")
+
+
+def _check_split(config: ConfigDict, devices: int) -> None:
+    """Batch, groups of statistics and devices must divide."""
+    batch, groups = config.data.batch_size, config.model.norm_groups
+    if batch % devices:
+        raise ConfigError(
+            f"data.batch_size must be a multiple of the number of devices, {devices}, got {batch}."
+        )
+    if config.model.norm != "grouped" and groups != 1:
+        raise ConfigError(
+            f"model.norm_groups is for model.norm grouped, got {groups} with {config.model.norm}."
+        )
+    if config.model.norm == "grouped" and (groups % devices or batch % groups):
+        raise ConfigError(
+            f"model.norm_groups must be a multiple of the number of devices, {devices}, and "
+            f"divide data.batch_size, {batch}, got {groups}."
+        )
+    parts = {"local": devices, "grouped": groups, "sync": 1}[config.model.norm]
+    if batch // parts < 2:
+        raise ConfigError(
+            f"data.batch_size must give batch statistics two rows or more, got {batch} in {parts} "
+            f"parts."
+        )
+
+
+def _check_optimizer(config: ConfigDict) -> None:
+    """Momentum, schedule and patterns."""
+    options = config.optimizer
+    if options.nesterov and not options.momentum:
+        raise ConfigError(
+            "optimizer.nesterov wants optimizer.momentum above 0, got 0; without momentum it must "
+            "be false."
+        )
+    if (options.schedule == "step") != bool(options.milestones):
+        raise ConfigError(
+            f"optimizer.milestones must be given for optimizer.schedule step and for no other, got "
+            f"{options.milestones} with {options.schedule}."
+        )
+    pairs = zip((0, *options.milestones), options.milestones, strict=False)
+    if not all(before < after for before, after in pairs):
+        raise ConfigError(
+            f"optimizer.milestones must rise, from above 0, got {options.milestones}."
+        )
+    # Whoever gives steps may be trying out the beginning of a longer run.
+    last = max((options.warmup_epochs, *options.milestones))
+    if not config.training.steps and last and last >= config.training.epochs:
+        name = "warmup_epochs" if last == options.warmup_epochs else "milestones"
+        raise ConfigError(
+            f"optimizer.{name} must be below training.epochs, {config.training.epochs}, got "
+            f"{options[name]}; to try a run's beginning, give training.steps."
+        )
+    for pattern in options.decay_exclude:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ConfigError(
+                f"optimizer.decay_exclude must hold regular expressions, got {pattern!r}: {error}."
+            ) from error
+
+
+def _check_evaluation(config: ConfigDict) -> None:
+    """Neighbours are searched for among enough rows."""
+    neighbours, rows = config.evaluation.knn_neighbours, config.evaluation.knn_rows
+    if neighbours > rows:
+        raise ConfigError(
+            f"evaluation.knn_neighbours must be at most evaluation.knn_rows, {rows}, got "
+            f"{neighbours}."
+        )

@@ -1,0 +1,226 @@
+"""Every field of a configuration: its default, what it means and which values it takes."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run: one sentence that names the field."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """A field of a configuration; the type of its default is the type of its values.
+
+    Attributes:
+        default: a bool, int, float, str, or a tuple of ``items``.
+        meaning: a few words.
+        choices: the only values, where there are some.
+        least: no value is smaller.
+        above: every value is larger.
+        below: every value is smaller.
+        items: what a tuple holds, ``float`` or ``str``.
+    """
+
+    default: Any
+    meaning: str
+    choices: tuple[str, ...] = ()
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    items: type = float
+
+
+# JAX and NumPy take larger seeds, but JAX drops all but 32 bits without a word.
+_SEEDS = 2**32
+
+_FIELDS = {
+    "name": Field("default", "of the run; its results go to runs/<name> without --workdir"),
+    "seed": Field(
+        0, "of parameters, batches and views; data.seed splits the data", least=0, below=_SEEDS
+    ),
+    "method.name": Field("supervised_mcl", "the algorithm"),
+    # A program grows with them, and takes hours to compile long before the bound.
+    "method.networks": Field(
+        2, "M, the networks of the cohort; 1 is the solo baseline", least=1, below=1000
+    ),
+    "method.embedding_dim": Field(128, "D, numbers in an embedding", least=1),
+    "method.temperature": Field(0.1, "of the contrastive softmax", above=0),
+    "method.soft_temperature": Field(3.0, "T of the KL terms", above=0),
+    "method.numerator": Field(
+        "mean_log", "how several positives are joined", choices=("mean_log", "log_sum")
+    ),
+    "method.soft_self": Field(True, "the anchor's own column in soft terms, as the authors do"),
+    "method.distillation_students": Field(
+        "all",
+        "whom the ensemble teaches; last is the authors' choice above two",
+        choices=("all", "last"),
+    ),
+    "method.weights.vcl": Field(0.1, "the authors' alpha", least=0),
+    "method.weights.soft_vcl": Field(1.0, "gamma", least=0),
+    "method.weights.icl": Field(0.1, "beta", least=0),
+    "method.weights.soft_icl": Field(1.0, "lambda", least=0),
+    "method.weights.logit_distillation": Field(0.0, "from the ensemble's mean logits", least=0),
+    "method.weights.deep_mutual": Field(0.0, "from each other network's logits", least=0),
+    "model.name": Field("small_resnet", "the encoder, such as resnet32, wrn_16_2, resnet50"),
+    "model.dtype": Field(
+        "float32",
+        "of the computation; float64 is for checking equalities",
+        choices=("float32", "bfloat16", "float64"),
+    ),
+    "model.convolution": Field(
+        "per_network", "plain has second derivatives", choices=("per_network", "plain")
+    ),
+    # Rows of a class stand together in a batch, so few devices see all classes.
+    "model.norm": Field(
+        "local",
+        "batch statistics; local is per device: prefer sync on several",
+        choices=("local", "sync", "grouped"),
+    ),
+    "model.norm_groups": Field(1, "groups in the whole batch, for norm grouped", least=1),
+    "data.name": Field("fashion_mnist", "data set; or photographs, digits, tfds:NAME, npz:PATH"),
+    "data.data_dir": Field("", "of tfds:NAME; empty is TFDS's own default"),
+    "data.seed": Field(0, "of the splits", least=0, below=_SEEDS),
+    "data.train_size": Field(0, "class-balanced subset of the training rows; 0 takes all", least=0),
+    "data.validation_size": Field(
+        2000, "rows cut from the official training rows; may be 0", least=0
+    ),
+    "data.batch_size": Field(100, "B, over all devices", least=2),
+    "data.sampler": Field("per_class", "how batches are drawn", choices=("per_class", "shuffled")),
+    "data.images_per_class": Field(2, "in a batch, for sampler per_class", least=1),
+    "data.image_size": Field(0, "side that streamed images are cropped to", least=0),
+    "data.mean": Field((), "of each channel, 0 to 1; empty measures the training images"),
+    "data.std": Field((), "of each channel, with data.mean"),
+    "views.padding": Field(4, "pixels added on each side before the random crop", least=0),
+    "views.flip": Field(True, "left to right, one time in two"),
+    "optimizer.learning_rate": Field(0.1, "at its peak", least=0),
+    "optimizer.momentum": Field(0.9, "0 has none", least=0, below=1),
+    "optimizer.nesterov": Field(True, "Nesterov's momentum"),
+    "optimizer.weight_decay": Field(5e-4, "joins the gradient before momentum", least=0),
+    "optimizer.decay_exclude": Field(
+        (), "patterns of parameter names that do not decay", items=str
+    ),
+    "optimizer.clip_norm": Field(
+        0.0, "largest gradient norm of a network; 0 does not clip", least=0
+    ),
+    "optimizer.schedule": Field(
+        "cosine", "of the learning rate", choices=("cosine", "step", "constant")
+    ),
+    "optimizer.warmup_epochs": Field(0.0, "epochs in which the rate rises from 0", least=0),
+    "optimizer.milestones": Field((), "epochs at which the rate drops, for schedule step"),
+    "optimizer.gamma": Field(0.1, "factor at a milestone", above=0),
+    "optimizer.per_epoch": Field(False, "moves the rate at epochs alone, as the authors do"),
+    "training.epochs": Field(60, "passes over the training rows", least=1),
+    "training.steps": Field(0, "instead of epochs, where it is not 0", least=0, below=2**31),
+    "training.steps_per_dispatch": Field(1, "training steps in one call of the device", least=1),
+    "training.log_every": Field(50, "steps between lines of metrics.jsonl", least=1),
+    "training.eval_every_epochs": Field(
+        10, "between figures on validation; 0 only at the end", least=0
+    ),
+    "training.checkpoint_every_epochs": Field(
+        10, "between checkpoints; the end is always kept", least=1
+    ),
+    "training.keep_checkpoints": Field(2, "the newest so many stay", least=1),
+    "evaluation.batch_size": Field(500, "images in one prediction", least=1),
+    "evaluation.knn_neighbours": Field(20, "votes of the nearest-neighbour figures", least=1),
+    "evaluation.knn_rows": Field(50_000, "at most so many training rows are searched", least=1),
+    "logging.tensorboard": Field(True, "events for TensorBoard in the workdir"),
+    "logging.wandb": Field("", "project of Weights & Biases; empty is off"),
+    "parallel.mapper": Field(
+        "shard_map", "how a step is spread over devices", choices=("shard_map", "pmap")
+    ),
+    "parallel.devices": Field(0, "that share a batch; 0 is all", least=0),
+    "parallel.platform": Field(
+        "", "where it must run; empty is anywhere", choices=("", "cpu", "gpu", "tpu")
+    ),
+}
+
+_FIELDS_OF_METHODS: dict[str, dict[str, Field]] = {}
+
+
+def fields(method: str = "") -> dict[str, Field]:
+    """The fields of a configuration by their dotted names.
+
+    Args:
+        method: its own fields, which `extend` told of, are among them.
+
+    Example:
+        >>> fields()["method.networks"].default
+        2
+    """
+    return _FIELDS | _FIELDS_OF_METHODS.get(method, {})
+
+
+def extend(method: str, more: Mapping[str, Field]) -> None:
+    """Adds fields that one method alone has.
+
+    Args:
+        method: its name.
+        more: fields by their dotted names, ``"method.queue_size"`` and the like.
+
+    Raises:
+        ValueError: a field is there already.
+    """
+    taken = _FIELDS.keys() & more.keys()
+    if taken:
+        raise ValueError(f"every configuration has {', '.join(sorted(taken))} already.")
+    _FIELDS_OF_METHODS[method] = dict(more)
+
+
+def default() -> ConfigDict:
+    """Every field of a run with its default; ``--help`` says what each means."""
+    config = ConfigDict()
+    for name, field in _FIELDS.items():
+        *sections, last = name.split(".")
+        inner = config
+        for section in sections:
+            if section not in inner:
+                inner[section] = ConfigDict()
+            inner = inner[section]
+        inner[last] = field.default
+    return config
+
+
+def smoke(config: ConfigDict, arg: str) -> ConfigDict:
+    """A configuration as it is, or so small that it runs in under a minute on a CPU.
+
+    Args:
+        config: the whole configuration; it is changed.
+        arg: what stands behind the colon of ``--config=FILE:smoke``; ``""`` or ``"smoke"``.
+
+    Returns:
+        ``config``, with ``"smoke"`` on scikit-learn's digits for a few steps.
+
+    Raises:
+        ConfigError: ``arg`` is neither.
+    """
+    if arg not in ("", "smoke"):
+        raise ConfigError(f"the part of --config behind the colon must be smoke, got {arg!r}.")
+    if arg == "smoke":
+        config.name += "-smoke"
+        config.data.update(
+            {"name": "digits", "train_size": 200, "validation_size": 100, "batch_size": 20}
+        )
+        config.data.update({"images_per_class": 2, "image_size": 0, "mean": (), "std": ()})
+        config.views.padding = 1
+        config.training.update({"steps": 4, "log_every": 2})
+    return config
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of a configuration by their dotted names.
+
+    Example:
+        >>> flatten(ConfigDict({"data": {"seed": 3}}))
+        {'data.seed': 3}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -1,0 +1,32 @@
+"""Bytes and seconds as people read them."""
+
+
+def size(count: float) -> str:
+    """A number of bytes.
+
+    Example:
+        >>> size(1000), size(3 * 1024**2), size(141 * 1024**3)
+        ('1000 B', '3.0 MiB', '141.0 GiB')
+    """
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """A number of seconds.
+
+    Example:
+        >>> duration(0.0123), duration(90), duration(7000), duration(100_000)
+        ('12.3 ms', '90.0 s', '1.9 h', '27.8 h')
+    """
+    if seconds < 1:
+        return f"{1000 * seconds:.1f} ms"
+    for length, unit in ((1, "s"), (60, "min")):
+        if seconds < 100 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,106 @@
+"""What a run would take: parameters, memory and time, from its first steps; nothing is written."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from mcl_jax.training.loop import ready
+from mcl_jax.training.run import Run, batches, initial_state
+from mcl_jax.training.state import TrainState
+
+_WARM_UP = 4  # dispatches: the first ones are slow, and their batches were decoded ahead
+_TIMED = 3
+
+
+def dry_run(config: ConfigDict) -> dict[str, Any]:
+    """Compiles the step of a run, times a few and looks at the memory.
+
+    Args:
+        config: of the run; its workdir is not needed.
+
+    Returns:
+        Counts, bytes and seconds for `mcl_jax.report.dry_run_table`; None where this platform does
+        not tell. Time is that of training alone, without evaluation and checkpoints.
+
+    Raises:
+        ConfigError, DataError: the configuration cannot be run; one sentence says why.
+    """
+    run = ready(config)
+    state = initial_state(config, run)
+    held = _held(state, run)
+    inputs = batches(config, run, state)
+    data = next(inputs)
+    began = time.perf_counter()
+    step: Any = run.step  # both mappers' can be lowered
+    compiled = step.lower(state, data).compile()  # a call finds it compiled
+    compile_seconds = time.perf_counter() - began
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    seconds = _time(run, state, itertools.chain([data], inputs))
+    seconds /= config.training.steps_per_dispatch
+    dataset, devices = run.dataset, run.mapper.devices
+    return {
+        "name": config.name,
+        "dataset": config.data.name,
+        "rows": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
+        "networks": config.method.networks,
+        "parameters": {"network": parameters // config.method.networks, "cohort": parameters},
+        "steps": run.steps,
+        "steps_per_epoch": run.steps_per_epoch,
+        "epochs": run.steps / run.steps_per_epoch,
+        "devices": f"{len(devices)} {devices[0].device_kind}",
+        "held_bytes": held,
+        "step_bytes": _step_memory(compiled),
+        "peak_bytes": _peak(devices),
+        "compile_seconds": compile_seconds,
+        "step_seconds": seconds,
+        "images_per_second": config.data.batch_size / seconds,
+        "epoch_seconds": seconds * run.steps_per_epoch,
+        "run_seconds": seconds * run.steps,
+    }
+
+
+def _time(run: Run, state: TrainState, batches: Iterator[Any]) -> float:
+    """Seconds of a dispatch and of waiting for its data, once both run evenly."""
+    for data in itertools.islice(batches, _WARM_UP):
+        state, _ = run.step(state, data)
+    jax.block_until_ready(state)
+    began = time.perf_counter()
+    for data in itertools.islice(batches, _TIMED):
+        state, _ = run.step(state, data)
+    jax.block_until_ready(state)
+    return (time.perf_counter() - began) / _TIMED
+
+
+def _held(state: TrainState, run: Run) -> dict[str, int]:
+    """Bytes that lie on the devices between steps."""
+    parts = {"parameters": state.params, "optimizer": state.optimizer}
+    held = {name: _bytes(part) for name, part in parts.items()}
+    train = run.dataset.train
+    data = 0 if train.images is None else train.images.nbytes + train.labels.nbytes
+    return {**held, "other state": _bytes(state) - sum(held.values()), "data set": data}
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def _step_memory(compiled: Any) -> dict[str, int] | None:
+    """Bytes that the compiled step has on each device while it runs."""
+    memory = compiled.memory_analysis()
+    if memory is None:
+        return None
+    arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    # What is donated is used again for results.
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    total = arguments + temporary + results
+    return {"arguments": arguments, "temporary": temporary, "results": results, "total": total}
+
+
+def _peak(devices: tuple[jax.Device, ...]) -> int | None:
+    """The most bytes that any of the devices had in use so far."""
+    stats = [device.memory_stats() or {} for device in devices]
+    return max((x["peak_bytes_in_use"] for x in stats if "peak_bytes_in_use" in x), default=None)

@@ -1,0 +1,66 @@
+"""Leaving a run between two steps, with its state saved: Ctrl-C, SIGTERM, preemption."""
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+TERMINATED = 128 + signal.SIGTERM  # 143, as shells have it
+
+
+class Stopping:
+    """Notices that a run is to leave; a second Ctrl-C leaves at once.
+
+    Outside the main thread, where Python takes no signals, only preemption notices count.
+
+    Attributes:
+        reason: why the run is to leave, ``"Ctrl-C"``, ``"SIGTERM"`` or ``"preemption"``; None
+            while it is not.
+    """
+
+    def __init__(self) -> None:
+        """Notices nothing until it is entered."""
+        self._before: dict[signal.Signals, Any] = {}
+        self.reason: str | None = None
+
+    def __enter__(self) -> "Stopping":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._notice)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def wanted(self, step: int) -> bool:
+        """Whether to leave after ``step``: all processes of a run agree on the step."""
+        if jax.distributed.is_initialized():
+            if multihost_utils.reached_preemption_sync_point(step):
+                self.reason = "preemption"
+            return self.reason == "preemption"
+        return self.reason is not None
+
+    def leave(self) -> None:
+        """Raises KeyboardInterrupt after Ctrl-C, otherwise SystemExit with code 143."""
+        if self.reason == "Ctrl-C":
+            raise KeyboardInterrupt
+        raise SystemExit(TERMINATED)
+
+    def _notice(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if number == signal.SIGINT and self.reason == "Ctrl-C":
+            raise KeyboardInterrupt
+        self.reason = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+        again = "; Ctrl-C again leaves at once" if number == signal.SIGINT else ""
+        # Not by print: the signal may have come in the middle of one.
+        os.write(2, f"\n{self.reason}: saves after this step and leaves{again}.\n".encode())

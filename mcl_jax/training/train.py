@@ -1,0 +1,193 @@
+"""Steps, and what comes between them: figures, validation, checkpoints, reasons to stop."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from mcl_jax import data
+from mcl_jax.cohort import Output
+from mcl_jax.data import Batch, Split
+from mcl_jax.evaluation import Judge, write_outputs
+from mcl_jax.report import Recorder
+from mcl_jax.training import guard
+from mcl_jax.training.checkpoint import Checkpoints
+from mcl_jax.training.clock import Clock
+from mcl_jax.training.profiling import Profile
+from mcl_jax.training.run import Run, batches, predictor
+from mcl_jax.training.state import Stream, TrainState, stream
+from mcl_jax.training.stopping import Stopping
+
+
+class Session(NamedTuple):
+    """A run with all that it needs to be carried out.
+
+    Attributes:
+        config: of the run.
+        run: data set, method and compiled step.
+        judge: of the networks.
+        checkpoints: of the workdir.
+        recorder: of the workdir.
+        clock: started.
+        workdir: gets outputs, and the batch of a step that fails.
+        profile_steps: steps to trace.
+    """
+
+    config: ConfigDict
+    run: Run
+    judge: Judge
+    checkpoints: Checkpoints
+    recorder: Recorder
+    clock: Clock
+    workdir: pathlib.Path
+    profile_steps: int
+
+    def keep_outputs(self, step: int) -> Callable[[str, Split, Output], None]:
+        """A function that writes what networks say of a split to ``outputs.npz``."""
+
+        def keep(name: str, split: Split, output: Output) -> None:
+            write_outputs(
+                self.workdir / "outputs.npz",
+                output,
+                split,
+                self.judge.load,
+                name=name,
+                step=step,
+                class_names=self.run.dataset.class_names,
+            )
+
+        return keep
+
+
+def train(session: Session, state: TrainState) -> TrainState:
+    """Trains from the state's step to the last one.
+
+    What is logged and saved depends on the step alone, so a run that was broken off and goes on
+    writes the same lines.
+    """
+    config, run, checkpoints, recorder, clock = session[0], session[1], *session[3:6]
+    options, dispatch = config.training, config.training.steps_per_dispatch
+    first = step = logged = int(state.step)
+    alike: set[int] = set()
+
+    def crossed(every: float) -> bool:
+        """Whether this dispatch reached a multiple of ``every`` steps."""
+        return bool(every) and step // every > (step - dispatch) // every
+
+    if step == 0:
+        state = _refreshed(run, state)
+    inputs = batches(config, run, state)
+    session.judge.rehearse(predictor(run, state))
+    tracing = Profile(session.workdir, session.profile_steps)
+    with Stopping() as stopping, tracing as profile:
+        while step < run.steps:
+            state, metrics = run.step(state, next(inputs))
+            step += dispatch
+            profile.stepped(dispatch, state)
+            if crossed(run.steps_per_epoch):
+                state = _refreshed(run, state)
+            last = step == run.steps
+            judging = last or crossed(options.eval_every_epochs * run.steps_per_epoch)
+            saving = last or crossed(options.checkpoint_every_epochs * run.steps_per_epoch)
+            logging = step == dispatch or judging or saving or crossed(options.log_every)
+            compiled, leaving = step == first + dispatch, stopping.wanted(step)
+            if not (logging or compiled or leaving):
+                continue
+            values = {name: np.asarray(x).tolist() for name, x in jax.device_get(metrics).items()}
+            if not state.finite:
+                _stop_not_finite(session, state)
+            if not compiled or last:
+                clock.lap((step - logged) * config.data.batch_size)
+            clock.resume()
+            logged, accuracy = step, None
+            if logging:
+                recorder.metrics(_record(session, step, values))
+                alike = _warn_of_collapse(session, step, values, alike)
+            if judging and len(run.dataset.validation):
+                accuracy = _judged(session, state)
+            if saving or leaving or (accuracy is not None and _is_best(checkpoints, accuracy)):
+                recorder.sync()
+                checkpoints.save(state, accuracy)
+            checkpoints.check()
+            if leaving:
+                checkpoints.wait()
+                recorder.event("stopped", reason=stopping.reason, step=step)
+                stopping.leave()
+            clock.resume()
+        checkpoints.wait()
+    return state
+
+
+def _record(session: Session, step: int, values: dict[str, Any]) -> dict[str, Any]:
+    """One line of the log."""
+    return {
+        "step": step,
+        "epoch": step / session.run.steps_per_epoch,
+        "seconds": round(session.clock.seconds(), 3),
+        "images_per_second": session.clock.recent(),
+        **values,
+    }
+
+
+def _judged(session: Session, state: TrainState) -> float:
+    """Judges on validation; returns the mean accuracy of the networks."""
+    step = int(state.step)
+    figures = session.judge.quick(predictor(session.run, state), session.keep_outputs(step))
+    session.recorder.metrics(_record(session, step, {"validation": figures}))
+    return float(np.mean(figures["accuracy"]))
+
+
+def _is_best(checkpoints: Checkpoints, accuracy: float) -> bool:
+    best = checkpoints.best()
+    return best is None or accuracy >= best.validation_accuracy
+
+
+def _warn_of_collapse(
+    session: Session, step: int, values: dict[str, Any], told: set[int]
+) -> set[int]:
+    """Tells once of each network to which all images are alike after a fifth of training."""
+    networks = set(guard.collapsed(values)) - told if step > session.run.steps / 5 else set()
+    for network in sorted(networks):
+        session.recorder.warn(
+            f"the embeddings of network {network} have collapsed: two different images have a mean "
+            f"cosine of {values['mean_cosine'][network]:.4f} at step {step}; a lower "
+            f"optimizer.learning_rate or more optimizer.warmup_epochs may help."
+        )
+    return told | networks
+
+
+def _stop_not_finite(session: Session, state: TrainState) -> NoReturn:
+    """Keeps the last good state and the batch after it, and says what failed."""
+    run, step = session.run, int(state.step)
+    state = state._replace(finite=jnp.ones_like(state.finite))
+    session.recorder.sync()
+    session.checkpoints.save(state)
+    session.checkpoints.wait()
+    inputs = next(batches(session.config, run, state))
+    state, finite = run.inspect(state, inputs)
+    batch = inputs if isinstance(inputs, Batch) else _drawn(run, state)
+    path = guard.write_batch(session.workdir, step + 1, jax.device_get(batch))
+    what = guard.describe(jax.device_get(finite)) or "a loss or a gradient"
+    text = (
+        f"not finite at step {step + 1}: {what}; the state of step {step} is kept in "
+        f"{session.workdir / 'checkpoints'}, the batch is in {path}."
+    )
+    session.recorder.event("stopped", reason=text, step=step)
+    raise guard.NotFiniteError(text)
+
+
+def _drawn(run: Run, state: TrainState) -> Batch:
+    """The batch that a resident set gives after the state."""
+    rows = np.asarray(data.draw(run.sampler, stream(state.key, Stream.DATA), state.step))
+    train = run.dataset.train
+    return Batch(train.take(rows).images, train.labels[rows], rows)
+
+
+def _refreshed(run: Run, state: TrainState) -> TrainState:
+    """The state with what the method makes anew between epochs."""
+    extras = run.method.refresh(state, run.dataset.train)
+    return state if extras is None else state._replace(extras=run.mapper.replicate(extras))

@@ -1,0 +1,108 @@
+"""Leaving between two steps with the state saved."""
+
+import json
+import os
+import signal
+import threading
+
+import pytest
+import tiny
+
+from mcl_jax.report import Recorder
+from mcl_jax.training import train_and_evaluate
+from mcl_jax.training.stopping import Stopping
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+    tiny.know_tiny_network(monkeypatch)
+    monkeypatch.setattr("mcl_jax.data.load", lambda *args, **options: tiny.dataset())
+
+
+def config():
+    return tiny.config(training__steps=8, training__log_every=1)
+
+
+def without_timings(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [
+        {k: v for k, v in x.items() if k not in ("seconds", "images_per_second")} for x in lines
+    ]
+
+
+def signalled_at(step, numbers, monkeypatch):
+    """Sends this process signals when the figures of a step are written."""
+    write = Recorder.metrics
+
+    def metrics(self, record):
+        write(self, record)
+        if record["step"] == step:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Recorder, "metrics", metrics)
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "reason"),
+    [
+        (signal.SIGINT, KeyboardInterrupt, "Ctrl-C"),
+        (signal.SIGTERM, SystemExit, "SIGTERM"),
+    ],
+)
+def test_a_signal_saves_after_the_step_and_leaves(
+    tmp_path, monkeypatch, capfd, number, error, reason
+):
+    whole = train_and_evaluate(config(), tmp_path / "whole")
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        signalled_at(3, [number], patch)
+        with pytest.raises(error) as caught:
+            train_and_evaluate(config(), tmp_path / "cut")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert caught.type is not SystemExit or caught.value.code == 143
+    assert f"{reason}: saves after this step and leaves" in capfd.readouterr().err
+    saved = [x.name for x in (tmp_path / "cut" / "checkpoints").iterdir()]
+    assert len(saved) == 1
+    assert saved[0] in ("3", "4")  # the signal came after step 3 or while step 4 was under way
+    events = [json.loads(x) for x in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
+    assert (events[-1]["event"], events[-1]["reason"]) == ("stopped", reason)
+    again = train_and_evaluate(config(), tmp_path / "cut")
+    assert again["test"] == whole["test"]
+    assert without_timings(tmp_path / "cut") == without_timings(tmp_path / "whole")
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path, monkeypatch):
+    signalled_at(3, [signal.SIGINT, signal.SIGINT], monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        train_and_evaluate(config(), tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_outside_the_main_thread_nothing_is_caught():
+    found = []
+
+    def enter():
+        with Stopping() as stopping:
+            found.append(stopping.wanted(1))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [False]
+
+
+def test_processes_leave_at_the_step_that_they_agree_on(monkeypatch):
+    monkeypatch.setattr("jax.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr(
+        "mcl_jax.training.stopping.multihost_utils.reached_preemption_sync_point",
+        lambda step: step == 7,
+    )
+    with Stopping() as stopping:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert not stopping.wanted(6)
+        assert stopping.wanted(7)
+        with pytest.raises(SystemExit) as caught:
+            stopping.leave()
+    assert stopping.reason == "preemption"
+    assert caught.value.code == 143
