@@ -1,6 +1,13 @@
-"""Every test has eight simulated CPU devices."""
+"""Every test has eight simulated CPU devices; what one test compiles, the others load."""
 
 import jax
+import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keeps compiled programs where pytest keeps what it knows from run to run."""
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
