@@ -44,20 +44,20 @@ def _run(arguments: Arguments) -> None:
     from absl import logging
     from rich.console import Console
 
-    from mcl_jax.compilation import keep_compiled_programs
+    from mcl_jax.compilation import compiled_programs_kept
     from mcl_jax.report import closing_table, write_page
     from mcl_jax.report.dry_run_table import dry_run_table
     from mcl_jax.training import train_and_evaluate
     from mcl_jax.training.dry_run import dry_run
 
     logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
-    keep_compiled_programs()
     console = Console()
     config, workdir = arguments.config, arguments.workdir
-    if arguments.dry_run:
-        console.print(dry_run_table(dry_run(config)))
-        return
-    summary = train_and_evaluate(config, workdir, profile_steps=arguments.profile)
+    with compiled_programs_kept():
+        if arguments.dry_run:
+            console.print(dry_run_table(dry_run(config)))
+            return
+        summary = train_and_evaluate(config, workdir, profile_steps=arguments.profile)
     console.print(closing_table(summary))
     console.print(f"Results are in {workdir}", soft_wrap=True)
     if arguments.report:

@@ -1,5 +1,6 @@
 """The command as a user runs it: small versions of every configuration, and mistakes."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -34,7 +35,7 @@ def run(*arguments, check=True, platforms="cpu"):
 def told(capsys, monkeypatch):
     """Runs the command in this process; returns the one sentence that it says."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("mcl_jax.compilation.keep_compiled_programs", lambda: None)
+    monkeypatch.setattr("mcl_jax.compilation.compiled_programs_kept", contextlib.nullcontext)
 
     def run(*arguments):
         assert command.main(list(arguments)) == 1

@@ -93,11 +93,11 @@ def restore(
         step: ``"newest"``, ``"best"`` on validation, or the step of a checkpoint.
 
     Returns:
-        The run and its state; the state at step 0 if nothing is saved.
+        The run and its state.
 
     Raises:
         ConfigError, DataError: the configuration cannot be run, or is not the workdir's.
-        StorageError: there is no such checkpoint, or it cannot be read.
+        StorageError: nothing is saved, or no such checkpoint, or it cannot be read.
     """
     run = ready(config)
     config_lib.check_workdir(workdir, config, run.steps)
@@ -112,15 +112,16 @@ def restore(
 
 def _wanted(checkpoints: Checkpoints, folder: pathlib.Path, step: int | str) -> int | None:
     """The step that ``step`` means; None is the newest."""
-    if step == "newest":
-        return None
     best, kept = checkpoints.best(), checkpoints.steps()
+    if step == "newest" and kept:
+        return None
     wanted = best.step if best and step == "best" else step
     if isinstance(wanted, int) and wanted in kept:
         return wanted
+    there = ", ".join(map(str, kept)) or "there is none"
     raise StorageError(
-        f"step must be newest, best (on validation) or a checkpoint in {folder} "
-        f"({', '.join(map(str, kept)) or 'there is none'}), got {step!r}."
+        f"step must be newest, best (on validation) or a checkpoint in {folder} ({there}), got "
+        f"{step!r}."
     )
 
 

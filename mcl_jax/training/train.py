@@ -64,62 +64,84 @@ class Session(NamedTuple):
 
 
 def train(session: Session, state: TrainState) -> TrainState:
-    """Trains from the state's step to the last one.
-
-    What is logged and saved depends on the step alone, so a run that was broken off and goes on
-    writes the same lines.
-    """
-    config, run, checkpoints, recorder, clock = session[0], session[1], *session[3:6]
-    options, dispatch = config.training, config.training.steps_per_dispatch
+    """Trains from the state's step to the last one, or until the run is to be left."""
+    config, run, clock = session.config, session.run, session.clock
+    dispatch = config.training.steps_per_dispatch
     first = step = logged = int(state.step)
     alike: set[int] = set()
-
-    def crossed(every: float) -> bool:
-        """Whether this dispatch reached a multiple of ``every`` steps."""
-        return bool(every) and step // every > (step - dispatch) // every
-
+    leaving = False
     if step == 0:
         state = _refreshed(run, state)
     inputs = batches(config, run, state)
     session.judge.rehearse(predictor(run, state))
     tracing = Profile(session.workdir, session.profile_steps)
     with Stopping() as stopping, tracing as profile:
-        while step < run.steps:
+        while step < run.steps and not leaving:
             state, metrics = run.step(state, next(inputs))
             step += dispatch
             profile.stepped(dispatch, state)
-            if crossed(run.steps_per_epoch):
+            due = _due(session, step)
+            if due.refresh:
                 state = _refreshed(run, state)
-            last = step == run.steps
-            judging = last or crossed(options.eval_every_epochs * run.steps_per_epoch)
-            saving = last or crossed(options.checkpoint_every_epochs * run.steps_per_epoch)
-            logging = step == dispatch or judging or saving or crossed(options.log_every)
             compiled, leaving = step == first + dispatch, stopping.wanted(step)
-            if not (logging or compiled or leaving):
+            if not (due.log or compiled or leaving):
                 continue
             values = {name: np.asarray(x).tolist() for name, x in jax.device_get(metrics).items()}
             if not state.finite:
                 _stop_not_finite(session, state)
-            if not compiled or last:
+            if not compiled or step == run.steps:
                 clock.lap((step - logged) * config.data.batch_size)
             clock.resume()
-            logged, accuracy = step, None
-            if logging:
-                recorder.metrics(_record(session, step, values))
+            logged = step
+            if due.log:
+                session.recorder.metrics(_record(session, step, values))
                 alike = _warn_of_collapse(session, step, values, alike)
-            if judging and len(run.dataset.validation):
-                accuracy = _judged(session, state)
-            if saving or leaving or (accuracy is not None and _is_best(checkpoints, accuracy)):
-                recorder.sync()
-                checkpoints.save(state, accuracy)
-            checkpoints.check()
-            if leaving:
-                checkpoints.wait()
-                recorder.event("stopped", reason=stopping.reason, step=step)
-                stopping.leave()
+            _judge_and_save(session, state, due, leaving)
             clock.resume()
-        checkpoints.wait()
+        session.checkpoints.wait()
+        if stopping.reason:
+            session.recorder.event("stopped", reason=stopping.reason, step=step)
+            stopping.leave()
     return state
+
+
+class _Due(NamedTuple):
+    """What is to be done after a dispatch."""
+
+    refresh: bool
+    log: bool
+    judge: bool
+    save: bool
+
+
+def _due(session: Session, step: int) -> _Due:
+    """Decides by the step alone: a run that was broken off goes on to write the same lines."""
+    run, options = session.run, session.config.training
+    dispatch, per_epoch = options.steps_per_dispatch, run.steps_per_epoch
+
+    def crossed(every: float) -> bool:
+        """Whether this dispatch reached a multiple of ``every`` steps."""
+        return bool(every) and step // every > (step - dispatch) // every
+
+    last = step == run.steps
+    judge = last or crossed(options.eval_every_epochs * per_epoch)
+    save = last or crossed(options.checkpoint_every_epochs * per_epoch)
+    log = step == dispatch or judge or save or crossed(options.log_every)
+    return _Due(crossed(per_epoch), log, judge and len(run.dataset.validation) > 0, save)
+
+
+def _judge_and_save(session: Session, state: TrainState, due: _Due, leaving: bool) -> None:
+    """Judges and saves what is due, and saves what is best on validation or is to be left."""
+    checkpoints, accuracy, best = session.checkpoints, None, False
+    if due.judge:
+        accuracy = _judged(session, state)
+        checkpoints.wait()  # or it would depend on the disk which states are kept
+        before = checkpoints.best()
+        best = before is None or accuracy >= before.validation_accuracy
+    if due.save or leaving or best:
+        session.recorder.sync()
+        checkpoints.save(state, accuracy)
+    checkpoints.check()
 
 
 def _record(session: Session, step: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -139,11 +161,6 @@ def _judged(session: Session, state: TrainState) -> float:
     figures = session.judge.quick(predictor(session.run, state), session.keep_outputs(step))
     session.recorder.metrics(_record(session, step, {"validation": figures}))
     return float(np.mean(figures["accuracy"]))
-
-
-def _is_best(checkpoints: Checkpoints, accuracy: float) -> bool:
-    best = checkpoints.best()
-    return best is None or accuracy >= best.validation_accuracy
 
 
 def _warn_of_collapse(

@@ -213,6 +213,14 @@ def test_the_best_state_on_validation_is_kept_and_restored(tmp_path):
         restore(every, tmp_path, step=3)
 
 
+def test_nothing_is_restored_from_a_folder_without_checkpoints(tmp_path):
+    with pytest.raises(
+        StorageError, match=r"step must be newest, .* \(there is none\), got 'newest'"
+    ):
+        restore(config(), tmp_path / "misspelt")
+    assert not (tmp_path / "misspelt").exists()
+
+
 def damage(folder, step):
     path = folder / "checkpoints" / str(step) / "manifest.json"
     path.write_text(path.read_text().replace("a", "b", 1))

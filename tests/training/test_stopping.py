@@ -72,6 +72,16 @@ def test_a_signal_saves_after_the_step_and_leaves(
     assert without_timings(tmp_path / "cut") == without_timings(tmp_path / "whole")
 
 
+def test_a_signal_at_the_last_step_leaves_before_the_run_is_judged_on_test(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        signalled_at(8, [signal.SIGTERM], patch)
+        with pytest.raises(SystemExit):
+            train_and_evaluate(config(), tmp_path)
+    assert (tmp_path / "checkpoints" / "8").is_dir()
+    assert not (tmp_path / "summary.json").exists()
+    assert train_and_evaluate(config(), tmp_path)["steps"] == 8
+
+
 def test_a_second_ctrl_c_leaves_at_once(tmp_path, monkeypatch):
     signalled_at(3, [signal.SIGINT, signal.SIGINT], monkeypatch)
     with pytest.raises(KeyboardInterrupt):
