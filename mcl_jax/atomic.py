@@ -27,6 +27,9 @@ def open_to_replace(path: str | os.PathLike[str], mode: str = "w") -> Iterator[I
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names no file
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -33,7 +33,8 @@ def compiled_programs_kept() -> Iterator[None]:
     """
     folder = keep_compiled_programs()
     marker = folder / f".running-{os.getpid()}"
-    with contextlib.suppress(OSError):  # without a folder to write to, nothing is kept
+    # Without a folder to write to nothing is kept; a marker of no number is not ours.
+    with contextlib.suppress(OSError, ValueError):
         if "://" not in str(folder):
             folder.mkdir(parents=True, exist_ok=True)
             _forget_what_may_be_torn(folder)

@@ -5,6 +5,7 @@ field, ``--workdir=DIR`` says where results go (``runs/<name>`` without it), and
 the rest. JAX is loaded only when the command line is understood.
 """
 
+import os
 import pathlib
 import signal
 import sys
@@ -65,6 +66,6 @@ def _run(arguments: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    # Wherever a run is, it ends with the code that shells give to SIGTERM.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # Outside of training there is nothing to save, and an exception may be lost in a callback.
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
     sys.exit(main())

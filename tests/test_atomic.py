@@ -72,3 +72,13 @@ def test_a_missing_folder_is_an_error(tmp_path):
     path = tmp_path / "missing" / "file"
     with pytest.raises(FileNotFoundError), atomic.open_to_replace(path) as file:
         file.write("text")
+
+
+def test_an_error_names_the_file(tmp_path):
+    def full():
+        with atomic.open_to_replace(tmp_path / "file"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        full()
+    assert caught.value.filename == str(tmp_path / "file")

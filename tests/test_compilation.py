@@ -90,3 +90,11 @@ def test_a_folder_that_cannot_be_made_does_not_stop_a_run(tmp_path, folder):
     folder.write_text("a file")
     with compiled_programs_kept():
         pass
+
+
+def test_a_marker_that_is_not_ours_does_not_stop_a_run(folder):
+    folder.mkdir()
+    (folder / ".running-x").touch()
+    with compiled_programs_kept():
+        pass
+    assert (folder / ".running-x").exists()

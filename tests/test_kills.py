@@ -69,6 +69,11 @@ class Runs:
         assert said.startswith("error: ")
         assert "File too large" in said
 
+    def starts(self):
+        """How many processes have opened the log, which cuts what is after the checkpoint."""
+        log = self.workdir / "log.jsonl"
+        return log.read_text().count('"started"') if log.exists() else 0
+
     def steps_logged(self):
         log = self.workdir / "metrics.jsonl"
         text = log.read_text() if log.exists() else ""
@@ -80,12 +85,13 @@ class Runs:
 
     def kill(self, rng, longest):
         """Kills a start at a random moment; returns the steps that were logged and saved."""
-        process, begun = self.start(), time.monotonic()
+        before, process, begun = self.starts(), self.start(), time.monotonic()
         if rng.random() < 0.25:  # any moment of the process: loading, compiling, the last figures
             delay = rng.uniform(0, longest)
             wait_for(process, lambda: time.monotonic() - begun > delay)
         else:
             step = rng.randint(self.steps_saved(), STEPS)
+            wait_for(process, lambda: self.starts() > before)
             wait_for(process, lambda: self.steps_logged() >= step)
             time.sleep(rng.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)

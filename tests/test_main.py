@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -240,6 +241,7 @@ def test_an_interrupted_command_says_how_it_goes_on(capsys, monkeypatch, tmp_pat
 
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(command, "_run", stop)
+    (tmp_path / "checkpoints" / "2").mkdir(parents=True)
     assert command.main([SMOKE, f"--workdir={tmp_path}"]) == 130
     goes_on = f"stopped; the same command goes on from the newest checkpoint in {tmp_path}.\n"
     assert capsys.readouterr().err == goes_on
@@ -282,3 +284,18 @@ def test_no_device_of_the_wanted_kind_is_told_of(tmp_path):
 
 def test_tests_have_eight_devices():
     assert jax.device_count() == 8
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0, 1.5, 2.5])
+def test_sigterm_ends_a_start_with_its_code_wherever_it_is(tmp_path, seconds):
+    words = [sys.executable, "-m", "mcl_jax.main", SMOKE, f"--workdir={tmp_path}", "--noreport"]
+    words.append("--config.training.steps=2000")
+    with subprocess.Popen(
+        words, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, stderr=subprocess.PIPE
+    ) as process:
+        time.sleep(seconds)
+        process.terminate()
+        said = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 143
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said

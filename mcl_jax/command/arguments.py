@@ -91,6 +91,13 @@ def parse(argv: list[str]) -> Arguments | None:
         return None
     if values.profile < 0:
         raise ConfigError(f"--profile must be at least 0, got {values.profile}.")
+    for flag in FLAGS:
+        if values[flag.name].present > 1:
+            raise ConfigError(
+                f"--{flag.name} must be given once, got it {values[flag.name].present} times."
+            )
+    if values.workdir == "":
+        raise ConfigError("--workdir must be a folder, got nothing.")
     config = load_config(_only_file(values.config, argv))
     config = _overridden(config, rest, list(values))
     check(config)

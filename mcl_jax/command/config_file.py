@@ -39,7 +39,7 @@ def load_config(text: str) -> ConfigDict:
         config = get_config(argument) if colon else get_config()
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{path} cannot be run: {_reason(error, path)}.") from error
     if not isinstance(config, ConfigDict):
         raise ConfigError(
@@ -60,7 +60,7 @@ def _check_is_python(path: pathlib.Path) -> None:
     raise ConfigError(f"--config must be a file that exists, got {str(path)!r}{hint}")
 
 
-def _reason(error: Exception, path: pathlib.Path) -> str:
+def _reason(error: BaseException, path: pathlib.Path) -> str:
     """The exception in one line, and the line of the file that it comes from."""
     lines = [x.lineno for x in traceback.extract_tb(error.__traceback__) if x.filename == str(path)]
     text = str(error)

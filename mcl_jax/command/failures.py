@@ -4,7 +4,7 @@ import errno
 import pathlib
 import re
 
-from mcl_jax.config import ConfigError, fields
+from mcl_jax.config import ConfigError, fields, saved_steps
 
 BAD_INPUT, NOT_FINITE, INTERRUPTED = 1, 2, 130
 
@@ -28,8 +28,9 @@ def explain(error: BaseException, workdir: pathlib.Path | None) -> tuple[int, st
         is wanted.
     """
     if isinstance(error, KeyboardInterrupt):
+        saved = workdir is not None and saved_steps(workdir / "checkpoints")
         goes_on = f"; the same command goes on from the newest checkpoint in {workdir}"
-        return INTERRUPTED, f"stopped{goes_on if workdir else ''}."
+        return INTERRUPTED, f"stopped{goes_on if saved else ''}."
     if isinstance(error, FloatingPointError):
         return NOT_FINITE, f"error: {error}"
     sentence = _bad_input(error, workdir)

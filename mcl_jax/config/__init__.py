@@ -6,7 +6,7 @@ overrides a field on the command line.
 
 from mcl_jax.config.checks import check, unknown_field, wanted
 from mcl_jax.config.table import ConfigError, Field, default, extend, fields, flatten, smoke
-from mcl_jax.config.workdir import check_workdir, claim
+from mcl_jax.config.workdir import check_workdir, claim, saved_steps
 
 __all__ = [
     "ConfigError",
@@ -18,6 +18,7 @@ __all__ = [
     "extend",
     "fields",
     "flatten",
+    "saved_steps",
     "smoke",
     "unknown_field",
     "wanted",

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from mcl_jax import atomic
 from mcl_jax.config.table import ConfigError, flatten
 
+_TOLD = 5  # differences
 _MAY_DIFFER = re.compile(
     r"training\.(steps|epochs|log_every|keep_checkpoints)|(evaluation|logging)\..*|name"
     r"|parallel\.platform"
@@ -44,21 +45,29 @@ def claim(workdir: str | pathlib.Path, config: ConfigDict, steps: int) -> pathli
 def check_workdir(workdir: str | pathlib.Path, config: ConfigDict, steps: int) -> None:
     """As `claim`, but writes nothing."""
     folder = pathlib.Path(workdir)
-    saved = [int(x.name) for x in (folder / "checkpoints").glob("*") if x.name.isdigit()]
+    saved = saved_steps(folder / "checkpoints")
     if not saved:
         return  # nothing is lost by starting anew
     try:
         there = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError):
+        there = None
+    if not isinstance(there, dict):
         raise ConfigError(
             f"workdir {folder} holds checkpoints, but its config.json is missing or damaged: it "
             f"cannot be told whether they are of this run."
-        ) from error
+        )
     _refuse_another(folder, there, _plain(config))
     if steps < max(saved):
         raise ConfigError(
             f"training.steps must be at least the {max(saved)} that {folder} has done, got {steps}."
         )
+
+
+def saved_steps(folder: pathlib.Path) -> list[int]:
+    """Steps of the complete states in a folder of checkpoints, the oldest first."""
+    names = (x.name for x in folder.glob("*"))
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
 def _plain(config: ConfigDict) -> dict[str, Any]:
@@ -75,4 +84,7 @@ def _refuse_another(folder: pathlib.Path, old: dict[str, Any], new: dict[str, An
         if there.get(name) != now.get(name) and not _MAY_DIFFER.fullmatch(name)
     ]
     if changes:
-        raise ConfigError(f"workdir {folder} holds a run with another {', '.join(changes)}.")
+        more = f" and {len(changes) - _TOLD} more" if len(changes) > _TOLD else ""
+        raise ConfigError(
+            f"workdir {folder} holds a run with another {', '.join(changes[:_TOLD])}{more}."
+        )

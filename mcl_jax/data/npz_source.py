@@ -17,6 +17,9 @@ def _read(path: str) -> dict[str, np.ndarray]:
         raise DataError(f"name npz:{path} wants the path of a file, but there is none.")
     try:
         with open(path, "rb") as file:
+            if file.read(2) not in (b"PK", b"\x93N"):
+                raise DataError(f"name npz:{path} wants an npz file, but {path} is none.")
+            file.seek(0)
             held = np.load(file, allow_pickle=False)
             if not isinstance(held, np.lib.npyio.NpzFile):
                 raise DataError(f"name npz:{path} wants an archive of arrays, got a single array.")

@@ -1,6 +1,7 @@
 """What a run shows: on the terminal and in the files of its workdir."""
 
 from mcl_jax.atomic import write_json
+from mcl_jax.report.events import last_start
 from mcl_jax.report.log import MetricsLog
 from mcl_jax.report.page import write_page
 from mcl_jax.report.progress import Progress
@@ -14,6 +15,7 @@ __all__ = [
     "Recorder",
     "ReportError",
     "closing_table",
+    "last_start",
     "write_json",
     "write_page",
 ]

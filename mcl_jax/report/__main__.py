@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from mcl_jax.report.page import WorkdirError, write_page
 
@@ -14,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Writes a self-contained HTML page of a finished or running run: "
         "DIR/report.html. Several folders give one page that compares them: comparison.html.",
     )
+    parser.error = _refuse  # type: ignore[method-assign]  # 1 is bad input, as everywhere
     parser.add_argument("workdirs", nargs="+", metavar="DIR", help="workdir of a run")
     parser.add_argument("--output", metavar="FILE", help="write the page to FILE instead")
     options = parser.parse_args(arguments)
@@ -24,6 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         sys.exit(f"error: {error.filename} cannot be written: {error.strerror}.")
     sys.stdout.write(f"{path}\n")
+
+
+def _refuse(message: str) -> NoReturn:
+    """Ends with one sentence."""
+    sys.exit(f"error: {message}.")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What happened to a run: its starts, stops and warnings, one object a line."""
 
 import datetime
+import json
 import pathlib
 from typing import Any
 
@@ -37,3 +38,23 @@ class EventLog:
     def sync(self) -> None:
         """Returns once all events are on disk."""
         self._lines.sync()
+
+
+def last_start(path: pathlib.Path) -> dict[str, Any] | None:
+    """The event ``started`` of the last start that a log tells of.
+
+    Args:
+        path: a ``log.jsonl``; lines that a kill or damage has spoilt are passed over.
+
+    Returns:
+        The event, or None where there is none.
+    """
+    found = None
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and event.get("event") == "started":
+            found = event
+    return found

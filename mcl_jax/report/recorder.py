@@ -69,6 +69,13 @@ class Recorder:
                 self._files.append(board)
             self._progress = stack.enter_context(Progress(steps, start))
             self._open = stack.pop_all()
+        if self._log.damaged:
+            self.warn(
+                f"{self._log.damaged} lines of metrics.jsonl are damaged and left out; the file as "
+                f"it was is metrics.jsonl.damaged."
+            )
+        elif start and not self.kept:
+            self.warn(f"metrics.jsonl holds nothing of the {start} steps that are done.")
 
     def __enter__(self) -> "Recorder":
         return self

@@ -10,11 +10,11 @@ def size(count: float) -> str:
     """
     if count < 1024:
         return f"{count:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
+    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
         count /= 1024
         if count < 1024:
             return f"{count:.1f} {unit}"
-    return f"{count / 1024:.1f} TiB"
+    return f"{count / 1024:.1f} EiB"
 
 
 def duration(seconds: float) -> str:

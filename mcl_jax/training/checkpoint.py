@@ -21,6 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mcl_jax import atomic
+from mcl_jax.config import saved_steps
 from mcl_jax.training.optimizer import path_name
 from mcl_jax.training.state import TrainState
 
@@ -85,7 +86,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the complete states, the oldest first."""
-        return sorted(int(x.name) for x in self._folder.glob("*") if x.name.isdigit())
+        return saved_steps(self._folder)
 
     def latest_step(self) -> int | None:
         """The step of the newest complete state, or None."""

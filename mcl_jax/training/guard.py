@@ -58,7 +58,7 @@ def describe(finite: dict[str, Any]) -> str:
         finite: as the program of `make_inspection` returns it, on the host.
 
     Returns:
-        A phrase such as ``"loss, cross_entropy of network 1 and the gradient of network 1
+        A phrase such as ``"cross_entropy of network 1, loss and the gradient of network 1
         (encoder/conv1/kernel)"``.
 
     Example:

@@ -18,7 +18,7 @@ import mcl_jax
 from mcl_jax import config as config_lib
 from mcl_jax import data
 from mcl_jax.evaluation import Judge
-from mcl_jax.report import Recorder, write_json
+from mcl_jax.report import Recorder, last_start, write_json
 from mcl_jax.training import parallel
 from mcl_jax.training.checkpoint import Checkpoints, StorageError
 from mcl_jax.training.clock import Clock
@@ -60,17 +60,25 @@ def train_and_evaluate(
     kept = workdir / "checkpoints", config.training.keep_checkpoints
     with exclusive(workdir) as folder, Checkpoints(*kept) as checkpoints:
         config_lib.claim(folder, config, run.steps)
-        finished = _finished(folder / "summary.json", checkpoints.latest_step(), run.steps)
-        if finished:
-            return finished
+        if checkpoints.latest_step() == run.steps:
+            finished = _finished(folder / "summary.json", config, run.steps)
+            if finished:
+                return finished
         state, damage = _restored(config, run, checkpoints)
         start = int(state.step)
         if damage:
             checkpoints.set_aside_after(start)
         with Recorder(folder, config, start=start, steps=run.steps) as recorder:
-            recorder.event("started", **_circumstances(config, run, state))
+            circumstances = _circumstances(config, run, state)
+            changes = _changes(folder / "log.jsonl", circumstances) if start else []
+            recorder.event("started", **circumstances)
             for text in damage:
                 recorder.warn(f"{text}; going on from step {start}.")
+            if changes:
+                recorder.warn(
+                    f"the run goes on with other {', '.join(changes)}; it will not end bit for bit "
+                    f"where an unbroken one ends."
+                )
             clock = Clock(began, recorder.kept[-1]["seconds"] if recorder.kept else 0.0)
             session = Session(
                 config, run, judge(config, run), checkpoints, recorder, clock, folder, profile_steps
@@ -164,12 +172,33 @@ def _restored(
     return run.mapper.place(found.state, run.method.specs), found.damage
 
 
-def _finished(path: pathlib.Path, step: int | None, steps: int) -> dict[str, Any] | None:
-    """The summary of a run that has nothing left to do: test is not read again."""
-    if step is None or step < steps or not path.exists():
+def _finished(path: pathlib.Path, config: ConfigDict, steps: int) -> dict[str, Any] | None:
+    """The summary of a run that has nothing left to do: test is not read again.
+
+    None where there is none of these steps and this evaluation, or where it is damaged.
+    """
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        same = summary["steps"] == steps and summary["evaluation"] == config.evaluation.to_dict()
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    summary = json.loads(path.read_text(encoding="utf-8"))
-    return summary if summary["steps"] == steps else None
+    return summary if same else None
+
+
+def _changes(path: pathlib.Path, now: dict[str, Any]) -> list[str]:
+    """What is another than at the start before, by ``log.jsonl``."""
+    there = last_start(path)
+    if there is None:
+        return []
+    before, after = (
+        {"devices": x.get("devices"), "python": x.get("python"), **x.get("versions", {})}
+        for x in (there, now)
+    )
+    return [
+        f"{name} ({before.get(name)} before, {value} now)"
+        for name, value in after.items()
+        if before.get(name) != value
+    ]
 
 
 def _circumstances(config: ConfigDict, run: Run, state: TrainState) -> dict[str, Any]:
@@ -219,6 +248,7 @@ def _summary(session: Session, state: TrainState) -> dict[str, Any]:
         **figures,
         "baselines": session.judge.baselines(random),
         "best": best and best._asdict(),
+        "evaluation": config.evaluation.to_dict(),
         "devices": _devices(run),
         "versions": {"mcl_jax": mcl_jax.__version__, "jax": jax.__version__},
     }

@@ -15,7 +15,8 @@ TERMINATED = 128 + signal.SIGTERM  # 143, as shells have it
 class Stopping:
     """Notices that a run is to leave; a second Ctrl-C leaves at once.
 
-    Outside the main thread, where Python takes no signals, only preemption notices count.
+    Outside the main thread, where Python takes no signals, and in a run of several processes, whose
+    signals JAX gathers, only preemption notices count.
 
     Attributes:
         reason: why the run is to leave, ``"Ctrl-C"``, ``"SIGTERM"`` or ``"preemption"``; None
@@ -25,10 +26,12 @@ class Stopping:
     def __init__(self) -> None:
         """Notices nothing until it is entered."""
         self._before: dict[signal.Signals, Any] = {}
+        self._interrupts = 0
         self.reason: str | None = None
 
     def __enter__(self) -> "Stopping":
-        if threading.current_thread() is threading.main_thread():
+        alone = not jax.distributed.is_initialized()
+        if alone and threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._notice)
         return self
@@ -58,9 +61,10 @@ class Stopping:
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if number == signal.SIGINT and self.reason == "Ctrl-C":
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > 1:
             raise KeyboardInterrupt
-        self.reason = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+        self.reason = self.reason or ("Ctrl-C" if number == signal.SIGINT else "SIGTERM")
         again = "; Ctrl-C again leaves at once" if number == signal.SIGINT else ""
         # Not by print: the signal may have come in the middle of one.
         os.write(2, f"\n{self.reason}: saves after this step and leaves{again}.\n".encode())

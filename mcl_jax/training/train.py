@@ -68,6 +68,12 @@ def train(session: Session, state: TrainState) -> TrainState:
     config, run, clock = session.config, session.run, session.clock
     dispatch = config.training.steps_per_dispatch
     first = step = logged = int(state.step)
+    if step % dispatch:
+        # Only a step that was not finite leaves a state within a dispatch.
+        raise guard.NotFiniteError(
+            f"not finite at step {step + 1}, as log.jsonl tells of the start before; a run of "
+            f"{dispatch} steps a dispatch does not go on from step {step}."
+        )
     alike: set[int] = set()
     leaving = False
     if step == 0:
@@ -207,4 +213,6 @@ def _drawn(run: Run, state: TrainState) -> Batch:
 def _refreshed(run: Run, state: TrainState) -> TrainState:
     """The state with what the method makes anew between epochs."""
     extras = run.method.refresh(state, run.dataset.train)
-    return state if extras is None else state._replace(extras=run.mapper.replicate(extras))
+    if extras is None or not state.finite:
+        return state
+    return state._replace(extras=run.mapper.replicate(extras))

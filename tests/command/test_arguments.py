@@ -143,3 +143,13 @@ def test_a_mistake_is_answered_in_one_sentence(words, sentence):
     with pytest.raises(ConfigError) as raised:
         parse(words)
     assert str(raised.value) == sentence
+
+
+def test_a_folder_that_is_nothing_is_not_the_current_one():
+    with pytest.raises(ConfigError, match=r"^--workdir must be a folder, got nothing\.$"):
+        parse([FILE, "--workdir="])
+
+
+def test_a_flag_is_given_once():
+    with pytest.raises(ConfigError, match=r"^--workdir must be given once, got it 2 times\.$"):
+        parse([FILE, "--workdir=a", "--workdir=b"])

@@ -64,3 +64,10 @@ def test_an_error_of_configuration_is_told_as_it_is(tmp_path):
     file.write_text(f"{HEAD}def get_config():\n    raise c.ConfigError('seed must be odd.')\n")
     with pytest.raises(ConfigError, match=r"^seed must be odd\.$"):
         load_config(str(file))
+
+
+def test_a_file_that_leaves_does_not_end_the_command(tmp_path):
+    path = tmp_path / "leaves.py"
+    path.write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(ConfigError, match=r"leaves.py cannot be run: line 2: SystemExit: 3\.$"):
+        load_config(str(path))

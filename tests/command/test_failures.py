@@ -28,11 +28,7 @@ LESS = (
         (StorageError("runs/mine is full."), 1, "error: runs/mine is full."),
         (ReportError("logging.wandb is 'x'."), 1, "error: logging.wandb is 'x'."),
         (NotFiniteError("loss at step 3 is nan."), 2, "error: loss at step 3 is nan."),
-        (
-            KeyboardInterrupt(),
-            130,
-            "stopped; the same command goes on from the newest checkpoint in runs/mine.",
-        ),
+        (KeyboardInterrupt(), 130, "stopped."),
         (
             OSError(errno.ENOSPC, "No space left on device", "runs/mine/metrics.jsonl"),
             1,
@@ -60,6 +56,12 @@ def test_errors_that_a_user_can_mend(error, code, sentence):
 
 def test_ctrl_c_before_there_is_a_run():
     assert explain(KeyboardInterrupt(), None) == (130, "stopped.")
+
+
+def test_ctrl_c_where_a_state_is_saved(tmp_path):
+    (tmp_path / "checkpoints" / "10").mkdir(parents=True)
+    sentence = f"stopped; the same command goes on from the newest checkpoint in {tmp_path}."
+    assert explain(KeyboardInterrupt(), tmp_path) == (130, sentence)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,15 @@ def test_pickles_are_never_read(tmp_path, arrays):
         load(tmp_path, {**arrays, "train_labels": np.array([{}] * 12, object)})
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half an archive", b"text"])
+@pytest.mark.parametrize("content", [b"", b"text", b"\x80\x04 as pickles begin"])
+def test_a_file_of_another_kind_is_named(tmp_path, content):
+    path = tmp_path / "other.npz"
+    path.write_bytes(content)
+    with pytest.raises(data.DataError, match=r"wants an npz file, but .*other.npz is none\.$"):
+        data.load(f"npz:{path}", validation_size=0)
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 half an archive"])
 def test_an_unreadable_file_is_named(tmp_path, content):
     path = tmp_path / "broken.npz"
     path.write_bytes(content)

@@ -85,7 +85,7 @@ def test_what_a_platform_does_not_tell_is_a_dash():
         (1024, "1.0 KiB"),
         (1536 * 1024, "1.5 MiB"),
         (2**40, "1.0 TiB"),
-        (2**51, "2048.0 TiB"),
+        (2**51, "2.0 PiB"),
     ],
 )
 def test_bytes(count, text):

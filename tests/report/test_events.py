@@ -3,7 +3,7 @@
 import datetime
 import json
 
-from mcl_jax.report.events import EventLog
+from mcl_jax.report.events import EventLog, last_start
 
 
 def test_events_are_told_with_their_time_level_and_fields(tmp_path):
@@ -27,3 +27,15 @@ def test_nothing_is_cut_over_restarts(tmp_path):
             file.write('{"time": "torn by a kil')
     lines = path.read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines if line.endswith("}")] == [0, 1, 2]
+
+
+def test_the_last_start_is_found_among_spoilt_lines(tmp_path):
+    path = tmp_path / "log.jsonl"
+    assert last_start(path) is None
+    with EventLog(path) as log:
+        log.write("info", "started", {"step": 0})
+        log.write("info", "started", {"step": 5})
+        log.write("info", "finished", {})
+    with path.open("ab") as file:
+        file.write(b'[1]\n{"event": "sta')
+    assert last_start(path)["step"] == 5

@@ -78,8 +78,10 @@ def test_a_torn_line_is_cut(tmp_path, torn):
     with path.open("a") as file:
         file.write(torn)
     with MetricsLog(path, 9) as log:
+        assert log.damaged == 0
         log.write({"step": 10})
     assert steps(path) == [1, 2, 3, 4, 5, 10]
+    assert [x.name for x in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
 def test_a_last_line_that_lacks_its_end_alone_is_whole(tmp_path):
@@ -128,11 +130,16 @@ def test_what_is_no_number_is_null(tmp_path):
         b'{"step": 4, "text": "\xff"}',
     ],
 )
-def test_a_line_that_is_no_record_is_cut_with_all_that_follow(tmp_path, garbage):
+def test_a_line_that_is_no_record_is_left_out_and_the_file_kept_aside(tmp_path, garbage):
     path = filled(tmp_path / "metrics.jsonl", 3)
     with path.open("ab") as file:
         file.write(garbage + b'\n{"step": 4}\n')
+    spoilt = path.read_bytes()
     with MetricsLog(path, 9) as log:
-        assert [record["step"] for record in log.kept] == [1, 2, 3]
+        assert [record["step"] for record in log.kept] == [1, 2, 3, 4]
+        assert log.damaged == 1
         log.write({"step": 10})
-    assert steps(path) == [1, 2, 3, 10]
+    assert steps(path) == [1, 2, 3, 4, 10]
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == spoilt
+    with MetricsLog(path, 10) as log:
+        assert log.damaged == 0

@@ -166,3 +166,18 @@ def test_trackers_are_loaded_when_they_are_wanted():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not set(process.stdout.split()) & {"tensorboardX", "wandb", "orbax"}
+
+
+def test_figures_that_are_lost_are_told_of(tmp_path, capsys):
+    with Recorder(tmp_path, config(), start=0, steps=4) as recorder:
+        for step in (1, 2, 3):
+            recorder.metrics({"step": step, **LOSS})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("{", "x", 1))
+    with Recorder(tmp_path, config(), start=3, steps=4) as recorder:
+        assert [x["step"] for x in recorder.kept] == [2, 3]
+    assert "warning: 1 lines of metrics.jsonl are damaged" in capsys.readouterr().err
+    path.unlink()
+    with Recorder(tmp_path, config(), start=3, steps=4):
+        pass
+    assert "warning: metrics.jsonl holds nothing of the 3 steps" in capsys.readouterr().err

@@ -78,6 +78,11 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path, capsys):
     assert said == f"error: {output} cannot be written: No such file or directory."
 
 
+def test_wrong_arguments_end_like_any_bad_input(capsys):
+    assert failure(capsys).startswith("error: the following arguments are required: DIR")
+    assert "unrecognized arguments: --nope" in failure(capsys, "run", "--nope")
+
+
 def test_help_explains(capsys):
     with pytest.raises(SystemExit) as stopped:
         command.main(["--help"])

@@ -236,3 +236,10 @@ def test_an_error_of_the_run_is_not_hidden_by_one_of_the_save(folder, monkeypatc
 
     with pytest.raises(KeyError, match="of the run"):
         run()
+
+
+def test_names_that_are_no_steps_are_passed_over(folder):
+    for name in ("\u00b2", "latest", "30.part"):
+        (folder / name).touch()
+    with Checkpoints(folder, 2) as checkpoints:
+        assert checkpoints.steps() == [10, 20]

@@ -74,6 +74,16 @@ def test_a_failed_run_started_again_fails_in_the_same_way(tmp_path):
     assert said[0] == said[1]
 
 
+def test_a_run_that_failed_within_a_dispatch_does_not_go_on_there(tmp_path):
+    said = []
+    for _ in range(2):
+        with pytest.raises(NotFiniteError, match=r"^not finite at step \d") as caught:
+            train_and_evaluate(exploding(training__steps_per_dispatch=4), tmp_path)
+        said.append(str(caught.value).split(":")[0].split(",")[0])
+    assert said[0] == said[1]
+    assert "does not go on from step" in str(caught.value)
+
+
 def test_a_streamed_run_stays_where_it_failed_though_other_batches_follow(tmp_path, monkeypatch):
     resident = tiny.dataset()
     split = data.Split(resident.train.labels, rows=resident.train.images)

@@ -1,6 +1,7 @@
 """A run from its start to its summary; interrupted, resumed, refused."""
 
 import json
+import time
 
 import jax
 import numpy as np
@@ -251,7 +252,7 @@ def test_a_damaged_state_is_told_of_by_restore_too_and_nothing_is_moved(tmp_path
     assert (tmp_path / "checkpoints" / "8").is_dir()
 
 
-def test_a_workdir_can_be_moved_and_goes_on_with_other_devices(tmp_path, monkeypatch):
+def test_a_workdir_can_be_moved_and_goes_on_with_other_devices(tmp_path, monkeypatch, capsys):
     found = jax.devices()
     monkeypatch.setattr("jax.devices", lambda *platform: found[:1])
     train_and_evaluate(config(parallel__devices=0), tmp_path / "here")
@@ -260,14 +261,17 @@ def test_a_workdir_can_be_moved_and_goes_on_with_other_devices(tmp_path, monkeyp
     longer = config(parallel__devices=0)
     longer.training.steps = 12
     assert train_and_evaluate(longer, tmp_path / "there")["devices"] == "4 cpu"
+    (told,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("warning: the run")]
+    assert "the run goes on with other devices (1 cpu before, 4 cpu now); it will not end" in told
     assert [x["step"] for x in records(tmp_path / "there") if "loss" in x][-3:] == [8, 10, 12]
 
 
 def test_a_run_without_its_configuration_is_not_gone_on_with(tmp_path):
     train_and_evaluate(config(), tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(config_lib.ConfigError, match=r"config.json is missing or damaged"):
-        train_and_evaluate(config(), tmp_path)
+    for content in ("{", "[1]"):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(config_lib.ConfigError, match=r"config.json is missing or damaged"):
+            train_and_evaluate(config(), tmp_path)
 
 
 def test_the_log_tells_what_was_run_and_each_start(tmp_path):
@@ -305,3 +309,35 @@ def test_a_run_is_restored_and_its_members_are_saved_alone(tmp_path):
     output = run.method.predict(member["params"], extras, test.images)
     right = np.mean(np.argmax(output.logits[0], axis=-1) == test.labels)
     assert right == summary["test"]["accuracy"][1]
+
+
+@pytest.mark.parametrize("content", ['{"ste', "[]", "{}", '{"steps": 8}', '{"steps": "x"}'])
+def test_a_damaged_summary_is_made_again(tmp_path, content):
+    expected = train_and_evaluate(config(), tmp_path)
+    (tmp_path / "summary.json").write_text(content)
+    assert train_and_evaluate(config(), tmp_path)["test"] == expected["test"]
+
+
+def test_another_evaluation_of_a_finished_run_is_made(tmp_path):
+    before = train_and_evaluate(config(), tmp_path)
+    after = train_and_evaluate(config(evaluation__knn_neighbours=1), tmp_path)
+    assert after["evaluation"]["knn_neighbours"] == 1
+    assert after["test"]["accuracy"] == before["test"]["accuracy"]
+    assert after["test"]["knn_accuracy"] != before["test"]["knn_accuracy"]
+
+
+def test_which_states_are_kept_does_not_depend_on_the_disk(tmp_path, monkeypatch):
+    often = {"training__eval_every_epochs": 1, "training__keep_checkpoints": 1}
+    kept = []
+    for name, seconds in (("fast", 0), ("slow", 0.3)):
+        write = Checkpoints._write
+
+        def slowly(self, *args, write=write, seconds=seconds):
+            time.sleep(seconds)
+            write(self, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "_write", slowly)
+            train_and_evaluate(config(**often), tmp_path / name)
+        kept.append(sorted(x.name for x in (tmp_path / name / "checkpoints").iterdir()))
+    assert kept[0] == kept[1]

@@ -108,11 +108,21 @@ def test_processes_leave_at_the_step_that_they_agree_on(monkeypatch):
         "mcl_jax.training.stopping.multihost_utils.reached_preemption_sync_point",
         lambda step: step == 7,
     )
+    handler = signal.getsignal(signal.SIGTERM)
     with Stopping() as stopping:
-        os.kill(os.getpid(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is handler  # JAX has its own
         assert not stopping.wanted(6)
         assert stopping.wanted(7)
         with pytest.raises(SystemExit) as caught:
             stopping.leave()
     assert stopping.reason == "preemption"
     assert caught.value.code == 143
+
+
+def test_the_first_signal_decides_and_two_ctrl_c_leave_at_once():
+    with Stopping() as stopping:
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopping.reason == "SIGTERM"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)

@@ -186,9 +186,10 @@ def _summary(path: pathlib.Path, notes: list[str]) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(value["steps"], int) and isinstance(value["test"]["accuracy"], list):
+        known = {"accuracy", "ensemble_accuracy", "knn_accuracy"} <= value["test"].keys()
+        if known and isinstance(value["steps"], int) and value["test"]["accuracy"]:
             return dict(value)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     notes.append("summary.json is damaged; its figures are missing here.")
     return None
