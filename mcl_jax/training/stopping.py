@@ -43,7 +43,8 @@ class Stopping:
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # One that was not set by Python is not known to it.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def wanted(self, step: int) -> bool:
         """Whether to leave after ``step``: all processes of a run agree on the step."""
