@@ -1,11 +1,10 @@
 """What happened to a run: its starts, stops and warnings, one object a line."""
 
 import datetime
-import json
 import pathlib
 from typing import Any
 
-from mcl_jax.report.lines import LineFile
+from mcl_jax.report.lines import LineFile, read_objects
 
 
 class EventLog:
@@ -49,12 +48,5 @@ def last_start(path: pathlib.Path) -> dict[str, Any] | None:
     Returns:
         The event, or None where there is none.
     """
-    found = None
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and event.get("event") == "started":
-            found = event
-    return found
+    starts = [event for event in read_objects(path) if event.get("event") == "started"]
+    return starts[-1] if starts else None

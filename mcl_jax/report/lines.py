@@ -46,6 +46,25 @@ def naming(path: pathlib.Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def read_objects(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file; lines that are none, as a kill or damage leaves them, are passed over.
+
+    Args:
+        path: the file; one that cannot be read has no objects.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for line in text.splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value
+
+
 class LineFile:
     """A file that lines are appended to; each is handed to the system at once."""
 

@@ -3,8 +3,9 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from mcl_jax.report.lines import read_objects
 
 if TYPE_CHECKING:
     from mcl_jax.evaluation import Outputs
@@ -135,7 +136,7 @@ def read_workdir(path: pathlib.Path) -> Workdir:
         raise WorkdirError(f"{path} holds a config.json that is no configuration.")
     records = [
         record
-        for record in _lines(path / "metrics.jsonl")
+        for record in read_objects(path / "metrics.jsonl")
         if isinstance(record.get("step"), int | float)
     ]
     return Workdir(
@@ -143,7 +144,7 @@ def read_workdir(path: pathlib.Path) -> Workdir:
         config=config,
         summary=_summary(path / "summary.json", notes),
         records=records,
-        events=list(_lines(path / "log.jsonl")),
+        events=list(read_objects(path / "log.jsonl")),
         outputs=_outputs(path / "outputs.npz", notes),
         notes=tuple(notes),
     )
@@ -163,21 +164,6 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[f"{prefix}{name}"] = value
     return result
-
-
-def _lines(path: pathlib.Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file, a line each; a line that is none, as a kill leaves it, is passed."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    for line in text.splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(value, dict):
-            yield value
 
 
 def _summary(path: pathlib.Path, notes: list[str]) -> dict[str, Any] | None:
