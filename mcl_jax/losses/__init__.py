@@ -5,6 +5,7 @@ Everything here needs JAX alone and works under ``jit``, ``vmap``, ``grad``, ``s
 ``pmap``.
 """
 
+from mcl_jax.losses.bounds import ScoreBounds
 from mcl_jax.losses.contrastive import icl, info_nce, vcl
 from mcl_jax.losses.masks import not_self, same_class
 from mcl_jax.losses.mutual import deep_mutual, logit_distillation, soft_icl, soft_vcl
@@ -13,6 +14,7 @@ from mcl_jax.losses.terms import MCLTerms, mcl_terms
 
 __all__ = [
     "MCLTerms",
+    "ScoreBounds",
     "cross_network_logits",
     "deep_mutual",
     "icl",
