@@ -9,8 +9,9 @@ from mcl_jax.losses.bounds import ScoreBounds
 from mcl_jax.losses.contrastive import icl, info_nce, vcl
 from mcl_jax.losses.masks import not_self, same_class
 from mcl_jax.losses.mutual import deep_mutual, logit_distillation, soft_icl, soft_vcl
+from mcl_jax.losses.reduction import MCLTerms
 from mcl_jax.losses.similarity import cross_network_logits, l2_normalize, mean_cosine
-from mcl_jax.losses.terms import MCLTerms, mcl_terms
+from mcl_jax.losses.terms import mcl_terms
 
 __all__ = [
     "MCLTerms",

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 def as_floating(x: jax.Array, name: str) -> jax.Array:
@@ -37,16 +38,27 @@ def network_pairs(logits: jax.Array, weights: jax.Array | None) -> tuple[jax.Arr
     logits = as_floating(logits, "logits")
     if logits.ndim != 4 or logits.shape[0] != logits.shape[1]:
         raise ValueError(f"logits must have axes [M, M, B, K], got shape {logits.shape}.")
-    shape = logits.shape[:2]
+    return logits, pair_weights(weights, logits.shape[0], logits.dtype)
+
+
+def pair_weights(weights: jax.Array | None, networks: int, dtype: jnp.dtype) -> jax.Array:
+    """Returns weights [M, M], None being a weight of 1; raises ValueError for another shape."""
+    shape = (networks, networks)
     if weights is None:
-        return logits, jnp.ones(shape, logits.dtype)
+        return jnp.ones(shape, dtype)
     if jnp.shape(weights) != shape:
         raise ValueError(f"pair_weights must have shape {shape}, got {jnp.shape(weights)}.")
-    return logits, jnp.asarray(weights, logits.dtype)
+    return jnp.asarray(weights, dtype)
 
 
 def mask(x: jax.Array, shape: tuple[int, ...], name: str) -> jax.Array:
-    """Broadcasts a boolean mask to ``shape``.
+    """Broadcasts a boolean mask to ``shape``; raises as `mask_fits`."""
+    mask_fits(x, shape, name)
+    return jnp.broadcast_to(x, shape)
+
+
+def mask_fits(x: jax.Array, shape: tuple[int, ...], name: str) -> None:
+    """Checks that ``x`` is a boolean mask that broadcasts to ``shape``.
 
     Raises:
         TypeError: ``x`` is not boolean.
@@ -56,11 +68,14 @@ def mask(x: jax.Array, shape: tuple[int, ...], name: str) -> jax.Array:
         raise ValueError(f"{name} must be a boolean mask over the keys, got None.")
     if jnp.result_type(x) != jnp.bool_:
         raise TypeError(f"{name} must be boolean, got {jnp.result_type(x)}.")
-    try:
-        return jnp.broadcast_to(x, shape)
-    except ValueError:
-        message = f"{name} must broadcast to {shape}, got shape {jnp.shape(x)}."
-    raise ValueError(message)
+    if not broadcasts(jnp.shape(x), shape):
+        raise ValueError(f"{name} must broadcast to {shape}, got shape {jnp.shape(x)}.")
+
+
+def broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array of ``shape`` broadcasts to ``target``."""
+    ends = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(x in (1, y) for x, y in ends)
 
 
 def optional_mask(x: jax.Array | None, shape: tuple[int, ...], name: str) -> jax.Array | None:
@@ -74,3 +89,18 @@ def positive_number(x: float | jax.Array, name: str) -> None:
         raise ValueError(f"{name} must be a scalar, got shape {jnp.shape(x)}.")
     if isinstance(x, int | float) and not x > 0:
         raise ValueError(f"{name} must be above 0, got {x}.")
+
+
+def mapped_axis(name: str, argument: str) -> str:
+    """Returns ``name``; raises ValueError unless the function is mapped over such an axis."""
+    try:
+        lax.axis_size(name)
+    except NameError:
+        known = False
+    else:
+        known = True
+    if not known:
+        raise ValueError(
+            f"{argument} must be an axis that the function is mapped over, got {name!r}."
+        )
+    return name

@@ -54,8 +54,7 @@ def info_nce(
     SupCon is arXiv 2004.11362. The authors of MCL sum exponentials unshifted and divide by zero
     where an anchor has no positive.
     """
-    if numerator not in _NUMERATORS:
-        raise ValueError(f"numerator must be one of {_NUMERATORS}, got {numerator!r}.")
+    check_numerator(numerator)
     logits = checks.as_floating(logits, "logits")
     if logits.ndim < 2:
         raise ValueError(f"logits must have axes [..., B, K], got shape {logits.shape}.")
@@ -72,6 +71,12 @@ def info_nce(
     else:
         positive = logsumexp(logits, axis=-1, where=positives | ~counts[..., None])
     return jnp.where(counts, log_partition - positive, 0)
+
+
+def check_numerator(numerator: str) -> None:
+    """Raises ValueError unless ``numerator`` is a way to join several positives."""
+    if numerator not in _NUMERATORS:
+        raise ValueError(f"numerator must be one of {_NUMERATORS}, got {numerator!r}.")
 
 
 def _counted_anchors(positives: jax.Array, candidates: jax.Array | None) -> jax.Array:

@@ -1,8 +1,19 @@
-"""Means over anchors that are the same on one device and on many."""
+"""Means over anchors, the same on one device and on many, and sums over networks and pairs."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+
+class MCLTerms(NamedTuple):
+    """The four scalars; the authors' weights for them are alpha, gamma, beta and lambda."""
+
+    vcl: jax.Array
+    soft_vcl: jax.Array
+    icl: jax.Array
+    soft_icl: jax.Array
 
 
 def anchor_mean(values: jax.Array, counts: jax.Array, axis_name: str | None) -> jax.Array:

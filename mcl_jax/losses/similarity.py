@@ -65,6 +65,22 @@ def cross_network_logits(
         >>> cross_network_logits(queries, queries, 0.5)[:, :, 0, 0].tolist()
         [[2.0, 0.0], [0.0, 2.0]]
     """
+    dtype = check_embeddings(queries, keys, temperature)
+    pattern = "aid,bkd->abik" if keys.ndim == 3 else "aid,bikd->abik"
+    products = jnp.einsum(
+        pattern, queries, keys, precision=lax.Precision.HIGHEST, preferred_element_type=dtype
+    )
+    return products / jnp.asarray(temperature, dtype)
+
+
+def check_embeddings(
+    queries: jax.Array, keys: jax.Array, temperature: float | jax.Array
+) -> jnp.dtype:
+    """Checks the arguments of `cross_network_logits` and returns the dtype of the logits.
+
+    Raises:
+        TypeError, ValueError: as `cross_network_logits`.
+    """
     checks.positive_number(temperature, "temperature")
     checks.rank(queries, 3, "queries", "[M, B, D]")
     checks.rank(keys, (3, 4), "keys", "[M, K, D] or [M, B, K, D]")
@@ -75,14 +91,7 @@ def cross_network_logits(
             f"keys must be [M, K, D] or [M, B, K, D] for queries [M, B, D] of shape "
             f"{queries.shape}, got {keys.shape}."
         )
-    dtype = jnp.result_type(
-        checks.as_floating(queries, "queries"), checks.as_floating(keys, "keys")
-    )
-    pattern = "aid,bkd->abik" if keys.ndim == 3 else "aid,bikd->abik"
-    products = jnp.einsum(
-        pattern, queries, keys, precision=lax.Precision.HIGHEST, preferred_element_type=dtype
-    )
-    return products / jnp.asarray(temperature, dtype)
+    return jnp.result_type(checks.as_floating(queries, "queries"), checks.as_floating(keys, "keys"))
 
 
 def mean_cosine(x: jax.Array) -> jax.Array:

@@ -1,24 +1,17 @@
 """The four terms of mutual contrastive learning from embeddings."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from mcl_jax.losses import checks
-from mcl_jax.losses.contrastive import icl, vcl
+from mcl_jax.losses.bounded_terms import bounded_terms
+from mcl_jax.losses.bounds import ScoreBounds
+from mcl_jax.losses.contrastive import check_numerator, icl, vcl
 from mcl_jax.losses.mutual import soft_icl, soft_vcl
+from mcl_jax.losses.reduction import MCLTerms
 from mcl_jax.losses.similarity import cross_network_logits
-
-
-class MCLTerms(NamedTuple):
-    """The four scalars; the authors' weights for them are alpha, gamma, beta and lambda."""
-
-    vcl: jax.Array
-    soft_vcl: jax.Array
-    icl: jax.Array
-    soft_icl: jax.Array
 
 
 def mcl_terms(
@@ -30,15 +23,24 @@ def mcl_terms(
     own_keys: jax.Array | None = None,
     soft_candidates: jax.Array | None = None,
     temperature: float | jax.Array,
-    soft_temperature: float | jax.Array = 3.0,
+    soft_temperature: float | jax.Array | None = 3.0,
     numerator: str = "mean_log",
     pair_weights: jax.Array | None = None,
     axis_name: str | None = None,
+    chunk_size: int | str | None = None,
+    keys_axis_name: str | None = None,
+    region: ScoreBounds | None = None,
+    soft_region: ScoreBounds | None = None,
 ) -> MCLTerms:
     """VCL, soft VCL, ICL and soft ICL of a cohort's embeddings.
 
     Computes ``logits = cross_network_logits(queries, keys, temperature)`` and of them `vcl`,
     `soft_vcl`, `icl` and `soft_icl`; nothing weighs the terms.
+
+    With a ``chunk_size`` the logits are never held: a pass over the keys, a chunk at a time, finds
+    the values and a second one the gradients. Memory beyond inputs and gradients then does not
+    grow with K. Values and gradients are the same but for rounding; derivatives of derivatives,
+    and with respect to ``soft_temperature``, exist without it alone.
 
     Args:
         queries: [M, B, D], unit vectors.
@@ -49,11 +51,20 @@ def mcl_terms(
             positive and always a candidate, in the soft terms too. The masks describe ``keys``.
         soft_candidates: as ``candidates``, for the soft terms; None means every key.
         temperature: of the logits, above 0.
-        soft_temperature: T of the soft terms, above 0.
+        soft_temperature: T of the soft terms, above 0; None leaves them out (they are 0 and cost
+            nothing).
         numerator: as in `info_nce`.
         pair_weights: [M, M]; entry [a, b] weighs what network a learns from network b.
         axis_name: mapped axis that the anchors are split over, or None. ``queries``, ``own_keys``
             and masks are then the device's own, ``keys`` are gathered from all.
+        chunk_size: keys that are met at once; "auto" chooses it so that a chunk has about a
+            million logits (at least 128 keys); None takes all keys at once.
+        keys_axis_name: mapped axis that the keys are split over, or None. ``keys`` and the columns
+            of masks are then the device's own, in the order of the devices; queries, ``own_keys``
+            and the rows of masks are the same on all devices of that axis, and so are the terms.
+        region: `regions.score_bounds` of [M, M, B], which narrow the candidates: of them stay the
+            positives, and the keys whose score lies within.
+        soft_region: the same for ``soft_candidates``.
 
     Returns:
         MCLTerms of scalars; float32 for bfloat16 and float16 inputs.
@@ -61,7 +72,8 @@ def mcl_terms(
     Raises:
         TypeError: an input is not floating, or a mask is not boolean.
         ValueError: shapes do not fit together; neither ``positives`` nor ``own_keys`` is given;
-            a temperature is not above 0; ``numerator`` is unknown.
+            a temperature is not above 0; ``numerator`` or ``keys_axis_name`` is unknown;
+            ``chunk_size`` is neither None, "auto" nor a whole number above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -77,18 +89,75 @@ def mcl_terms(
     """
     if positives is None and own_keys is None:
         raise ValueError("positives must be given where own_keys is not, got None for both.")
+    if own_keys is not None and jnp.shape(own_keys) != jnp.shape(queries):
+        raise ValueError(
+            f"own_keys must be [M, B, D] as queries, {jnp.shape(queries)}, got "
+            f"{jnp.shape(own_keys)}."
+        )
+    check_numerator(numerator)
+    if chunk_size is None and keys_axis_name is None and region is None and soft_region is None:
+        logits, masks = _logits_and_masks(
+            queries, keys, positives, candidates, soft_candidates, own_keys, temperature
+        )
+        return _terms_of_logits(
+            logits, *masks, soft_temperature, numerator, pair_weights, axis_name
+        )
+    return bounded_terms(
+        queries,
+        keys,
+        positives,
+        candidates,
+        own_keys=own_keys,
+        soft_candidates=soft_candidates,
+        region=region,
+        soft_region=soft_region,
+        temperature=temperature,
+        soft_temperature=soft_temperature,
+        log_sum=numerator == "log_sum",
+        pair_weights=pair_weights,
+        axis_name=axis_name,
+        chunk_size=chunk_size,
+        keys_axis_name=keys_axis_name,
+    )
+
+
+def _logits_and_masks(
+    queries: jax.Array,
+    keys: jax.Array,
+    positives: jax.Array | None,
+    candidates: jax.Array | None,
+    soft_candidates: jax.Array | None,
+    own_keys: jax.Array | None,
+    temperature: float | jax.Array,
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array | None, jax.Array | None]]:
+    """Logits with one's own key in front, and the masks over them."""
     logits = cross_network_logits(queries, keys, temperature)
     if positives is None:
         positives = jnp.zeros((1, 1), bool)
-    if own_keys is not None:
-        # The masks are checked against the keys they describe, before the own column is added.
-        shape = logits.shape
-        positives = _with_own(checks.mask(positives, shape, "positives"))
-        candidates, soft_candidates = (
-            None if mask is None else _with_own(checks.mask(mask, shape, name))
-            for mask, name in ((candidates, "candidates"), (soft_candidates, "soft_candidates"))
-        )
-        logits = jnp.concatenate([_own_logits(queries, own_keys, temperature), logits], axis=-1)
+    if own_keys is None:
+        return logits, (positives, candidates, soft_candidates)
+    # The masks are checked against the keys they describe, before the own column is added.
+    positives = _with_own(checks.mask(positives, logits.shape, "positives"))
+    candidates, soft_candidates = (
+        None if mask is None else _with_own(checks.mask(mask, logits.shape, name))
+        for mask, name in ((candidates, "candidates"), (soft_candidates, "soft_candidates"))
+    )
+    own = cross_network_logits(queries, own_keys[:, :, None, :], temperature)
+    logits = jnp.concatenate([own, logits], axis=-1)
+    return logits, (positives, candidates, soft_candidates)
+
+
+def _terms_of_logits(
+    logits: jax.Array,
+    positives: jax.Array,
+    candidates: jax.Array | None,
+    soft_candidates: jax.Array | None,
+    soft_temperature: float | jax.Array | None,
+    numerator: str,
+    pair_weights: jax.Array | None,
+    axis_name: str | None,
+) -> MCLTerms:
+    """The terms with all logits at hand."""
     soft_candidates = checks.optional_mask(soft_candidates, logits.shape, "soft_candidates")
 
     def hard(term: Callable[..., jax.Array]) -> jax.Array:
@@ -102,6 +171,8 @@ def mcl_terms(
         )
 
     def soft(term: Callable[..., jax.Array]) -> jax.Array:
+        if soft_temperature is None:
+            return jnp.zeros((), logits.dtype)
         return term(
             logits,
             soft_candidates,
@@ -111,17 +182,6 @@ def mcl_terms(
         )
 
     return MCLTerms(hard(vcl), soft(soft_vcl), hard(icl), soft(soft_icl))
-
-
-def _own_logits(
-    queries: jax.Array, own_keys: jax.Array, temperature: float | jax.Array
-) -> jax.Array:
-    """Each anchor against its own key in every network: [M, M, B, 1]."""
-    if jnp.shape(own_keys) != queries.shape:
-        raise ValueError(
-            f"own_keys must be [M, B, D] as queries, {queries.shape}, got {jnp.shape(own_keys)}."
-        )
-    return cross_network_logits(queries, own_keys[:, :, None, :], temperature)
 
 
 def _with_own(mask: jax.Array) -> jax.Array:
