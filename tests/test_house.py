@@ -112,7 +112,7 @@ def test_whatever_is_public_is_explained(path):
     assert silent == []
 
 
-SMALL = ["annealing", "losses", "memory", "regions", "views"]
+SMALL = ["annealing", "losses", "memory", "mutual_information", "regions", "views"]
 
 
 @pytest.mark.parametrize("name", ["mcl_jax", *(f"mcl_jax.{part}" for part in SMALL)])

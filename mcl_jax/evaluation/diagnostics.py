@@ -86,6 +86,8 @@ def linear_cka(features: Sequence[np.ndarray]) -> np.ndarray:
 
     1 where features are equal up to a rotation and a scale, near 0 where they have nothing in
     common and rows are many more than features. Kornblith et al. 2019, arXiv 1905.00414.
+    `mcl_jax.losses.linear_cka` is the same of JAX arrays; here NumPy, so that a page can be drawn
+    while a run holds the accelerator.
 
     Args:
         features: one [m, N, F] for each group of like networks; F may differ between groups.

@@ -8,6 +8,7 @@ Everything here needs JAX alone and works under ``jit``, ``vmap``, ``grad``, ``s
 from mcl_jax.losses.bounds import ScoreBounds
 from mcl_jax.losses.contrastive import icl, info_nce, vcl
 from mcl_jax.losses.debiasing import debiased, decoupled
+from mcl_jax.losses.geometry import alignment, effective_rank, linear_cka, uniformity
 from mcl_jax.losses.in_batch import nt_xent, supcon
 from mcl_jax.losses.instances import (
     Partition,
@@ -30,6 +31,7 @@ __all__ = [
     "MCLTerms",
     "Partition",
     "ScoreBounds",
+    "alignment",
     "close_neighbours",
     "cmc",
     "cosine_regression",
@@ -37,11 +39,13 @@ __all__ = [
     "debiased",
     "decoupled",
     "deep_mutual",
+    "effective_rank",
     "icl",
     "info_nce",
     "init_partition",
     "instance_discrimination",
     "l2_normalize",
+    "linear_cka",
     "local_aggregation",
     "log_partition",
     "logit_distillation",
@@ -54,6 +58,7 @@ __all__ = [
     "soft_icl",
     "soft_vcl",
     "supcon",
+    "uniformity",
     "update_partition",
     "vcl",
 ]

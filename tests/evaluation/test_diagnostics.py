@@ -1,8 +1,10 @@
 """How alike networks are, against slow loops in float64 and by what must not change it."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mcl_jax import losses
 from mcl_jax.evaluation import (
     agreement,
     confusion_matrix,
@@ -81,6 +83,12 @@ def test_alignment_is_that_of_its_definition(rng, widths, dtype):
         for b, y in enumerate(networks):
             expected = hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y))
             assert found[a, b] == pytest.approx(expected, abs=1e-5)
+
+
+def test_alignment_is_that_of_the_function_of_jax_arrays(rng):
+    features = rng.normal(loc=3, size=(M, N, D)).astype(np.float32)
+    x = jnp.asarray(features)
+    np.testing.assert_allclose(losses.linear_cka(x[:, None], x), linear_cka([features]), atol=1e-6)
 
 
 def test_alignment_does_not_see_rotation_scale_and_place(rng):
