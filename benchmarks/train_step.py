@@ -13,11 +13,10 @@ import functools
 import pathlib
 import platform
 import statistics
-import subprocess
 import sys
-import time
 
 from absl import app, flags
+from pairs import Worker, compare, serve
 
 _NETWORKS = flags.DEFINE_integer("networks", 2, "M.")
 _BATCH = flags.DEFINE_integer("batch", 128, "B.")
@@ -100,26 +99,6 @@ def in_a_loop(method, networks):
     return dataclasses.replace(method, init=init, embed=embed)
 
 
-class Worker:
-    """A process that does one step for every line it is sent."""
-
-    def __init__(self, *command: str) -> None:
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def step(self) -> float:
-        """Seconds of one step."""
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.stdin.close()
-        self._process.wait()
-
-
 def ours(variant: str) -> Worker:
     """A worker of this program."""
     options = [f"--{f.name}={f.value}" for f in (_NETWORKS, _BATCH, _MODEL)]
@@ -134,8 +113,7 @@ def fastest_torch() -> tuple[str, Worker]:
     for mode in ("eager", "compile"):
         for layout in ("nchw", "nhwc"):
             worker = Worker(_TORCH.value, script, *size, mode, layout)
-            for _ in range(_WARM_UP.value):
-                worker.step()
+            worker.warm_up(_WARM_UP.value)
             seconds = statistics.median(worker.step() for _ in range(5))
             print(f"  PyTorch {mode} {layout}: {1000 * seconds:.0f} ms", flush=True)
             found.append((seconds, f"PyTorch {mode} {layout}", worker))
@@ -145,41 +123,23 @@ def fastest_torch() -> tuple[str, Worker]:
     return found[0][1:]
 
 
-def compare(name: str, first: Worker, second: Worker) -> None:
-    """Prints the ratio of the first to the second, pair by pair."""
-    pairs = [(first.step(), second.step()) for _ in range(_PAIRS.value)]
-    ratios = [a / b for a, b in pairs]
-    medians = [1000 * statistics.median(x) for x in zip(*pairs, strict=True)]
-    print(
-        f"ours / {name}: median {statistics.median(ratios):.3f}, range {min(ratios):.3f} to "
-        f"{max(ratios):.3f}, {len(pairs)} pairs; {medians[0]:.0f} ms and {medians[1]:.0f} ms",
-        flush=True,
-    )
-
-
 def main(argv: list[str]) -> None:
     """Compares, or serves as a worker."""
     del argv
     if _WORKER.value:
-        step = build_step(_WORKER.value)
-        for _ in sys.stdin:
-            start = time.perf_counter()
-            step()
-            print(time.perf_counter() - start, flush=True)
+        serve(build_step(_WORKER.value))
         return
     print(f"{_MODEL.value} x {_NETWORKS.value}, batch {_BATCH.value}, {platform.machine()}")
     mine = ours("ours")
-    for _ in range(_WARM_UP.value):
-        mine.step()
+    mine.warm_up(_WARM_UP.value)
     for variant in [x for x in BASELINES if x in _AGAINST.value]:
         other = ours(variant)
-        for _ in range(_WARM_UP.value):
-            other.step()
-        compare(BASELINES[variant], mine, other)
+        other.warm_up(_WARM_UP.value)
+        compare(BASELINES[variant], mine, other, _PAIRS.value)
         other.close()
     if "torch" in _AGAINST.value and _TORCH.value and _MODEL.value == "resnet32":
         name, other = fastest_torch()
-        compare(name, mine, other)
+        compare(name, mine, other, _PAIRS.value)
         other.close()
     mine.close()
 

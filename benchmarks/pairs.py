@@ -1,0 +1,70 @@
+"""Two programs timed in turn: ours, theirs, ours, theirs, ...
+
+Each lives in a process of its own and does one step for every line it is sent.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+
+class Worker:
+    """A process that runs `serve`."""
+
+    def __init__(self, *command: str) -> None:
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def _ask(self, line: str) -> float:
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def step(self) -> float:
+        """Seconds of one step."""
+        return self._ask("")
+
+    def warm_up(self, steps: int) -> None:
+        """Steps that are not counted."""
+        for _ in range(steps):
+            self.step()
+
+    def memory(self) -> float:
+        """MiB by which the largest resident size has grown since the worker was ready."""
+        return self._ask("memory")
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def serve(step) -> None:
+    """Answers each line on standard input: the seconds of a step, or the memory."""
+
+    def largest() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    before = largest()
+    for line in sys.stdin:
+        if line.strip() == "memory":
+            print(largest() - before, flush=True)
+            continue
+        start = time.perf_counter()
+        step()
+        print(time.perf_counter() - start, flush=True)
+
+
+def compare(name: str, first: Worker, second: Worker, pairs: int) -> None:
+    """Prints the ratio of the first to the second, pair by pair."""
+    times = [(first.step(), second.step()) for _ in range(pairs)]
+    ratios = [a / b for a, b in times]
+    medians = [1000 * statistics.median(x) for x in zip(*times, strict=True)]
+    print(
+        f"ours / {name}: median {statistics.median(ratios):.3f}, range {min(ratios):.3f} to "
+        f"{max(ratios):.3f}, {len(times)} pairs; {medians[0]:.0f} ms and {medians[1]:.0f} ms",
+        flush=True,
+    )
