@@ -1,7 +1,11 @@
 """Sphinx settings of the documentation: ``sphinx-build -W -b html docs <outside the tree>``."""
 
 import itertools
+import pathlib
+import sys
 from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))  # the package need not be installed
 
 import mcl_jax
 

@@ -79,7 +79,7 @@ def enqueue(queue: Queue, keys: jax.Array, *, axis_name: str | None = None) -> Q
         3
     """
     networks, held, dim = queue.keys.shape
-    size = held if axis_name is None else held * lax.axis_size(axis_name)
+    size = held if axis_name is None else held * lax.axis_size(checks.mapped_axis(axis_name))
     checks.as_floating(keys, "keys")
     if jnp.ndim(keys) != 3 or (keys.shape[0], keys.shape[2]) != (networks, dim):
         raise ValueError(
@@ -138,7 +138,7 @@ def update_bank(
 
     Args:
         bank: [M, N, D].
-        index: [B], rows of the bank, integer.
+        index: [B], rows of the bank, integer, from 0.
         embeddings: [M, B, D], unit vectors.
         momentum: a scalar in [0, 1]; 0 replaces the rows.
         axis_name: mapped axis that the bank is split over, or None. Each device then holds the
@@ -167,8 +167,7 @@ def update_bank(
             f"index must be [B] and embeddings [M, B, D] with M = {networks} and D = {dim}, got "
             f"shapes {jnp.shape(index)} and {jnp.shape(embeddings)}."
         )
-    if jnp.ndim(momentum) != 0 or (isinstance(momentum, int | float) and not 0 <= momentum <= 1):
-        raise ValueError(f"momentum must be a scalar from 0 to 1, got {momentum}.")
+    checks.share(momentum, "momentum")
     order = jnp.arange(index.shape[0])
     repeated_later = jnp.any((index[:, None] == index) & (order[:, None] < order), axis=1)
     held = _held_places(index, rows, axis_name)
@@ -380,7 +379,7 @@ def _held_places(places: jax.Array, held: int, axis_name: str | None) -> jax.Arr
     """Where this device holds the rows ``places`` [B]; past the end, each elsewhere, if not."""
     if axis_name is None:
         return places
-    local = places - positions(held, axis_name)[0]
+    local = places - positions(held, checks.mapped_axis(axis_name))[0]
     return jnp.where((local >= 0) & (local < held), local, held + jnp.arange(places.shape[0]))
 
 

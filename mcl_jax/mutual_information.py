@@ -57,7 +57,7 @@ def lower_bound(loss: jax.Array | float, num_candidates: int | jax.Array) -> jax
     the number of negatives, which is lower by ``log(1 + 1 / K)``.
     """
     if jnp.ndim(num_candidates) != 0 or (
-        isinstance(num_candidates, int | float) and not num_candidates >= 1
+        checks.number(num_candidates, "num_candidates") and not num_candidates >= 1
     ):
         raise ValueError(f"num_candidates must be a scalar of at least 1, got {num_candidates}.")
     loss = checks.as_floating(jnp.asarray(loss), "loss")
@@ -266,7 +266,7 @@ def pairwise_bounds(
     checks.rank(keys, 3, "keys", "[M, B, D]")
     logits = losses.cross_network_logits(queries, keys, temperature)
     anchors, rows = logits.shape[2:]
-    devices = 1 if axis_name is None else lax.axis_size(axis_name)
+    devices = 1 if axis_name is None else lax.axis_size(checks.mapped_axis(axis_name))
     if not rows == anchors * devices > 0:
         raise ValueError(
             f"keys must have the rows of the queries of all devices, {devices} times {anchors}, "

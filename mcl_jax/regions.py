@@ -221,6 +221,8 @@ def score_bounds(
     """
     _check_fraction(outer, "outer", whole=True)
     _check_fraction(inner, "inner", whole=False)
+    if keys_axis_name is not None:
+        checks.mapped_axis(keys_axis_name, "keys_axis_name")
     queries, keys = lax.stop_gradient((queries, keys))
     shape = jax.eval_shape(lambda q, k: cross_network_logits(q, k, 1.0), queries, keys).shape
     if pool is not None:
@@ -318,7 +320,7 @@ def _floor(fraction: float | jax.Array, whole: jax.Array, largest: int) -> jax.A
     if isinstance(fraction, int | float):
         return jnp.asarray(np.floor(fraction * np.arange(largest + 1) + 1e-6), jnp.int32)[whole]
     # Of float32 fractions a whole product can come out one step below the integer.
-    fraction = checks.as_floating(fraction, "fraction")
+    fraction = lax.stop_gradient(checks.as_floating(fraction, "fraction"))
     part = fraction * whole.astype(fraction.dtype)
     return jnp.floor(jnp.maximum(part + 1e-6, jnp.nextafter(part, jnp.inf))).astype(jnp.int32)
 
@@ -405,16 +407,14 @@ def _anchors_at_a_time(chunk_size: int | str, shape: tuple[int, ...]) -> int:
     networks, _, _, keys = shape
     if chunk_size == "auto":
         return max(1, _TILE // (networks**2 * max(1, keys)))
-    if not isinstance(chunk_size, int) or chunk_size < 1:
+    if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
         raise ValueError(f'chunk_size must be "auto" or 1 or more, got {chunk_size!r}.')
     return chunk_size
 
 
 def _check_fraction(fraction: float | jax.Array, name: str, *, whole: bool) -> None:
     """Raises ValueError unless in (0, 1] where it may be the whole, else in [0, 1)."""
-    if jnp.ndim(fraction) != 0:
-        raise ValueError(f"{name} must be a scalar, got shape {jnp.shape(fraction)}.")
-    if isinstance(fraction, jax.core.Tracer):
+    if not checks.number(fraction, name):
         return
     if not (0 < fraction <= 1 if whole else 0 <= fraction < 1):
         interval = "(0, 1]" if whole else "[0, 1)"

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from mcl_jax.losses import checks, chunked
@@ -41,67 +42,73 @@ def bounded_terms(
     """
     dtype = check_embeddings(queries, keys, temperature)
     soft = soft_temperature is not None and queries.shape[0] > 1
-    networks, anchors, _ = queries.shape
-    number = keys.shape[-2]
-    shape = (networks, networks, anchors, number)
-    positives, candidates, soft_candidates = (
-        _key_first(mask, shape, name)
-        for mask, name in (
-            (positives, "positives"),
-            (candidates, "candidates"),
-            (soft_candidates, "soft_candidates"),
-        )
-    )
-    regions = (
-        _bounds_key_first(bounds, shape[:-1], name)
-        for bounds, name in ((region, "region"), (soft_region, "soft_region"))
-    )
     soft_temperature = 1.0 if soft_temperature is None else soft_temperature
     checks.positive_number(soft_temperature, "soft_temperature")
     T = _constant(jnp.asarray(soft_temperature, dtype))
     sharpness = 1 / jnp.asarray(temperature, dtype)
-    first = jnp.zeros((), jnp.int32)
-    if keys_axis_name is not None:
-        first = lax.axis_index(checks.mapped_axis(keys_axis_name, "keys_axis_name")) * number
-    masks = KeyMasks(positives, candidates, soft_candidates, *regions)
-    plan = chunked.Plan(_keys_at_once(chunk_size, shape), log_sum, soft)
-    fixed = chunked.Fixed(1 / T, masks, first)
+    shape = (*queries.shape[:1], *queries.shape[:-1], keys.shape[-2])
+    masks = KeyMasks(
+        _key_first(positives, shape, "positives"),
+        _key_first(candidates, shape, "candidates"),
+        _key_first(soft_candidates, shape, "soft_candidates"),
+        _bounds_key_first(region, shape[:-1], "region"),
+        _bounds_key_first(soft_region, shape[:-1], "soft_region"),
+    )
+    plan = chunked.Plan(_keys_at_once(chunk_size, shape, keys), log_sum, soft)
+    fixed = chunked.Fixed(1 / T, masks, _first_key(shape[-1], axis_name, keys_axis_name))
     found = chunked.statistics(plan, queries, keys, sharpness, fixed)
-    count = jnp.zeros((1, 1, 1), dtype)
-    if positives is not None:
-        each_key = jnp.broadcast_to(positives, (*positives.shape[:-1], number))
-        count = jnp.sum(each_key, axis=-1, dtype=dtype)
     if keys_axis_name is not None:
         found = _join(jax.tree.map(lambda x: lax.all_gather(x, keys_axis_name), found), log_sum)
-        count = lax.psum(count, keys_axis_name)
     if own_keys is not None:
-        own = _own_statistics(queries, own_keys, sharpness, 1 / T, soft)
+        own = _own_statistics(queries, own_keys, sharpness, 1 / T, found)
         found = _join(jax.tree.map(lambda *x: jnp.stack(x), own, found), log_sum)
-        count += 1
-    weights = checks.pair_weights(pair_weights, networks, dtype)
-    terms = _weighed(_terms(found, count, T, log_sum, axis_name), weights)
+    weights = checks.pair_weights(pair_weights, shape[0], dtype)
+    terms = _weighed(_terms(found, T, log_sum, axis_name), weights)
     if keys_axis_name is not None:
         # All devices have the same numbers; this says so to `shard_map`.
         terms = jax.tree.map(lambda x: lax.pmean(x, keys_axis_name), terms)
     return terms
 
 
-def _keys_at_once(chunk_size: int | str | None, shape: tuple[int, ...]) -> int:
-    """The size of a chunk of keys of logits of a shape.
+def _first_key(number: int, axis_name: str | None, keys_axis_name: str | None) -> jax.Array:
+    """Position of the device's first key among the keys of all devices.
+
+    Raises:
+        ValueError: keys are split over no mapped axis, or over that of the anchors.
+    """
+    if keys_axis_name is None:
+        return jnp.zeros((), jnp.int32)
+    axes = [{x} if isinstance(x, str) else set(x or ()) for x in (axis_name, keys_axis_name)]
+    if axes[0] & axes[1]:
+        raise ValueError(
+            f"axis_name and keys_axis_name must differ, got {axis_name!r} and {keys_axis_name!r}: "
+            "where anchors and keys are split over one axis, gather the queries over it and leave "
+            "axis_name out."
+        )
+    return lax.axis_index(checks.mapped_axis(keys_axis_name, "keys_axis_name")) * number
+
+
+def _keys_at_once(chunk_size: int | str | None, shape: tuple[int, ...], keys: jax.Array) -> int:
+    """The size of a chunk of ``keys``, of logits of a shape.
 
     Raises:
         ValueError: ``chunk_size`` is neither None, nor ``"auto"``, nor a whole number above 0.
     """
-    number = shape[-1]
+    number = max(1, shape[-1])
     if chunk_size is None:
         return number
-    if chunk_size == "auto":
-        chunk_size = max(_AUTO_LEAST, _AUTO_NUMBERS // math.prod(shape[:-1]))
-    if not isinstance(chunk_size, int) or isinstance(chunk_size, bool) or chunk_size < 1:
+    if isinstance(chunk_size, str) and chunk_size == "auto":
+        numbers = max(1, math.prod(shape[:-1]), keys.size // number if keys.ndim == 4 else 1)
+        chunk_size = max(_AUTO_LEAST if keys.ndim == 3 else 1, _AUTO_NUMBERS // numbers)
+    if not isinstance(chunk_size, int | np.integer) or isinstance(chunk_size, bool):
+        whole = False
+    else:
+        whole = chunk_size >= 1
+    if not whole:
         raise ValueError(
             f'chunk_size must be None, "auto" or a whole number above 0, got {chunk_size!r}.'
         )
-    return min(chunk_size, number)
+    return min(int(chunk_size), number)
 
 
 def _key_first(mask: jax.Array | None, shape: tuple[int, ...], name: str) -> jax.Array | None:
@@ -146,9 +153,9 @@ def _own_statistics(
     own_keys: jax.Array,
     sharpness: jax.Array,
     soft_sharpness: jax.Array,
-    soft: bool,
+    others: KeyStatistics,
 ) -> KeyStatistics:
-    """Those of each anchor's own key: positive, and a candidate everywhere."""
+    """Those of each anchor's own key: positive, and a candidate everywhere; as of the others."""
     logits = sharpness * jnp.einsum(
         "aid,bid->bai",
         queries,
@@ -156,13 +163,15 @@ def _own_statistics(
         precision=lax.Precision.HIGHEST,
         preferred_element_type=sharpness.dtype,
     )
-    if not soft:
-        return KeyStatistics(logits, logits, None)
+    count = jnp.ones_like(others.positives)
+    if others.soft is None:
+        return KeyStatistics(count, logits, logits, None)
     x = logits * soft_sharpness
     mine = network_diagonal(x)
     icl_teacher = lax.stop_gradient(jnp.swapaxes(x, 0, 1))
     vcl_teacher = lax.stop_gradient(jnp.broadcast_to(mine[:, None], x.shape))
     return KeyStatistics(
+        count,
         logits,
         logits,
         SoftStatistics(x, icl_teacher, icl_teacher - x, vcl_teacher, vcl_teacher - mine),
@@ -172,13 +181,15 @@ def _own_statistics(
 def _join(parts: KeyStatistics, log_sum: bool) -> KeyStatistics:
     """Statistics of the union of disjoint sets of keys, which lie along a first axis."""
     positive = _log_sum_exp(parts.positive) if log_sum else jnp.sum(parts.positive, axis=0)
-    partition, soft = _log_sum_exp(parts.partition), parts.soft
+    count, partition = jnp.sum(parts.positives, axis=0), _log_sum_exp(parts.partition)
+    soft = parts.soft
     if soft is None:
-        return KeyStatistics(partition, positive, None)
+        return KeyStatistics(count, partition, positive, None)
     icl_teacher, vcl_teacher = (
         _log_sum_exp(lax.stop_gradient(x)) for x in (soft.icl_teacher, soft.vcl_teacher)
     )
     return KeyStatistics(
+        count,
         partition,
         positive,
         SoftStatistics(
@@ -204,12 +215,10 @@ def _shares(parts: jax.Array, joined: jax.Array) -> jax.Array:
     return lax.stop_gradient(jnp.exp(parts - jnp.where(joined == -jnp.inf, 0, joined)))
 
 
-def _terms(
-    found: KeyStatistics, count: jax.Array, T: jax.Array, log_sum: bool, axis_name: str | None
-) -> MCLTerms:
+def _terms(found: KeyStatistics, T: jax.Array, log_sum: bool, axis_name: str | None) -> MCLTerms:
     """Means over the anchors, each [b, a]; the hard terms' in both places."""
-    counted = (count > 0) & (found.partition > -jnp.inf)
-    positive = found.positive if log_sum else found.positive / jnp.maximum(count, 1)
+    counted = (found.positives > 0) & (found.partition != -jnp.inf)  # NaN counts, to be seen
+    positive = found.positive if log_sum else found.positive / jnp.maximum(found.positives, 1)
     values = jnp.where(counted, found.partition - positive, 0)
     hard = anchor_mean(values, counted, axis_name)
     soft = found.soft

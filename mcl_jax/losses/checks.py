@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 
@@ -83,15 +84,33 @@ def optional_mask(x: jax.Array | None, shape: tuple[int, ...], name: str) -> jax
     return None if x is None else mask(x, shape, name)
 
 
-def positive_number(x: float | jax.Array, name: str) -> None:
-    """Raises ValueError if ``x`` is not a scalar, or a Python number that is not above zero."""
+def number(x: float | jax.Array, name: str) -> bool:
+    """Checks that ``x`` is one number, and returns whether it is known yet (not traced).
+
+    Raises:
+        TypeError: ``x`` is not a number.
+        ValueError: ``x`` is an array of several.
+    """
+    if not isinstance(x, int | float | np.generic | np.ndarray | jax.Array):
+        raise TypeError(f"{name} must be a number, got {x!r}.")
     if jnp.ndim(x) != 0:
         raise ValueError(f"{name} must be a scalar, got shape {jnp.shape(x)}.")
-    if isinstance(x, int | float) and not x > 0:
+    return not isinstance(x, jax.core.Tracer)
+
+
+def positive_number(x: float | jax.Array, name: str) -> None:
+    """Raises TypeError or ValueError unless ``x`` is a scalar above zero, as far as is known."""
+    if number(x, name) and not x > 0:
         raise ValueError(f"{name} must be above 0, got {x}.")
 
 
-def mapped_axis(name: str, argument: str) -> str:
+def share(x: float | jax.Array, name: str) -> None:
+    """Raises TypeError or ValueError unless ``x`` is a scalar from 0 to 1, as far as is known."""
+    if jnp.ndim(x) != 0 or (number(x, name) and not 0 <= x <= 1):
+        raise ValueError(f"{name} must be a scalar from 0 to 1, got {x}.")
+
+
+def mapped_axis(name: str, argument: str = "axis_name") -> str:
     """Returns ``name``; raises ValueError unless the function is mapped over such an axis."""
     try:
         lax.axis_size(name)

@@ -19,6 +19,7 @@ from jax import lax
 
 from mcl_jax.losses.bounds import ScoreBounds, within
 from mcl_jax.losses.reduction import network_diagonal
+from mcl_jax.losses.rounding import known_bounds
 
 
 class KeyMasks(NamedTuple):
@@ -58,11 +59,13 @@ class KeyStatistics(NamedTuple):
     """What a set of keys says of each anchor, each [b, a, i]; empty sums have a log of -inf.
 
     Attributes:
+        positives: their number, in the dtype of sums; its axes may be 1.
         partition: log of the sum of exp(logits) over the candidates.
         positive: sum of the positives' logits, or the log of the sum of their exponentials.
         soft: for the soft terms, or None.
     """
 
+    positives: jax.Array
     partition: jax.Array
     positive: jax.Array
     soft: SoftStatistics | None
@@ -145,16 +148,17 @@ def statistics(
         KeyStatistics. Gradients flow to queries, keys and sharpness; from the soft statistics
         through the students alone.
     """
-    # Under `shard_map` all of a loop's values must vary over the same mapped axes: adding a zero
-    # that is made of all inputs makes them, and its transpose sums the gradients of whole inputs.
+    # Under `shard_map` all of a loop's values must vary over the same mapped axes. A selection that
+    # all inputs have a part in makes them; its transpose sums the gradients of whole inputs.
     moved = (queries, keys, sharpness)
-    tie = functools.reduce(jnp.add, [_zero_of(x) for x in jax.tree.leaves((moved, fixed))])
-    return _statistics(plan, *(x + tie.astype(x.dtype) for x in moved), fixed)
+    never = functools.reduce(jnp.logical_or, [_never(x) for x in jax.tree.leaves((moved, fixed))])
+    return _statistics(plan, *(jnp.where(never, jnp.zeros_like(x), x) for x in moved), fixed)
 
 
-def _zero_of(x: jax.Array) -> jax.Array:
+def _never(x: jax.Array) -> jax.Array:
+    """False, over the mapped axes that ``x`` varies over."""
     first = jnp.ravel(x)[0] if x.size else jnp.zeros((), x.dtype)
-    return jnp.where(False, lax.stop_gradient(first), jnp.zeros((), x.dtype)).astype(jnp.float32)
+    return jnp.logical_and(False, lax.stop_gradient(first) != 0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -193,24 +197,32 @@ def _first_pass(plan: Plan, inputs: _Inputs) -> KeyStatistics:
     separate = plan.soft and _differs_by_pair(inputs.masks)
 
     def visit(found: tuple, start: jax.Array | int, size: int) -> tuple:
-        partition, positive, soft = found
+        count, partition, positive, soft = found
         part = _part(inputs, start, size)
         partition = _add(partition, part.logits, part.candidates)[0]
+        if part.positives is not None:
+            each = jnp.broadcast_to(part.positives, (*part.positives.shape[:-1], size))
+            count += jnp.sum(each, axis=-1, dtype=count.dtype)
         if part.positives is not None and plan.log_sum:
             positive = _add(positive, part.logits, part.positives)[0]
         elif part.positives is not None:
             positive += jnp.sum(part.logits, axis=-1, where=part.positives)
         if soft is not None:
             soft = _visit_soft(soft, part, inputs.soft_sharpness, separate)
-        return partition, positive, soft
+        return count, partition, positive, soft
 
+    mask = inputs.masks.positives
+    count = jnp.zeros((1, 1, 1) if mask is None else mask.shape[:-1], zero.dtype)
     soft = None
     if plan.soft:
         teachers = (nothing, nothing) if separate else (None, None)
         soft = (nothing, *teachers, zero, zero)
-    start = (nothing, nothing if plan.log_sum else zero, soft)
-    partition, positive, soft = _over_keys(visit, start, inputs.keys.shape[-2], plan.chunk_size)
+    start = (count + 0 * inputs.sharpness, nothing, nothing if plan.log_sum else zero, soft)
+    count, partition, positive, soft = _over_keys(
+        visit, start, inputs.keys.shape[-2], plan.chunk_size
+    )
     return KeyStatistics(
+        count,
         partition.log(),
         positive.log() if plan.log_sum else positive,
         None if soft is None else _soft_statistics(soft, inputs.soft_sharpness),
@@ -237,14 +249,18 @@ def _visit_soft(soft: tuple, part: _Part, sharpness: jax.Array, separate: bool) 
         icl_largest, icl_decay = (jnp.swapaxes(x, 0, 1) for x in (student.largest, decay))
         vcl_largest, vcl_decay = (_diagonal(x)[:, None] for x in (student.largest, decay))
     weights = _weights(opposite, icl_largest, mask, sharpness)
-    icl_gap = icl_gap * icl_decay + jnp.sum(
-        _settled(weights * (opposite - logits), icl_largest), axis=-1
-    )
+    icl_gap = icl_gap * icl_decay + _gap(weights, opposite - logits, mask, icl_largest)
     weights = _held(_weights(teachers, vcl_largest, mine, sharpness))
-    vcl_gap = vcl_gap * vcl_decay + jnp.sum(
-        _settled(weights * (own[:, None] - own), vcl_largest), axis=-1
-    )
+    vcl_gap = vcl_gap * vcl_decay + _gap(weights, own[:, None] - own, mine, vcl_largest)
     return student, icl_teacher, vcl_teacher, icl_gap, vcl_gap
+
+
+def _gap(
+    weights: jax.Array, difference: jax.Array, mask: jax.Array | None, rows: jax.Array
+) -> jax.Array:
+    """Weighted sum over the keys of the mask; others' logits may be anything."""
+    x = weights * difference
+    return jnp.sum(_settled(x, rows) if mask is None else jnp.where(mask, x, 0), axis=-1)
 
 
 def _soft_statistics(soft: tuple, sharpness: jax.Array) -> SoftStatistics:
@@ -321,15 +337,18 @@ def _soft_pull(
 ) -> tuple[jax.Array, jax.Array]:
     """Derivative of the soft statistics to ``logits / T`` of the students."""
     logits, mask = part.logits * sharpness, part.soft_candidates
-    opposite, teachers, mine = jnp.swapaxes(logits, 0, 1), _diagonal(logits)[:, None], mask
-    if separate and mask is not None:
-        mine = _own_masks(mask)
+    mine = mask if mask is None or not separate else _own_masks(mask)
+    # Teachers are stopped in derivatives of derivatives too.
+    teachers, icl_teacher, vcl_teacher = lax.stop_gradient(
+        (logits, found.icl_teacher, found.vcl_teacher)
+    )
     # `vcl_teacher` is the same for all students unless masks differ.
-    vcl_teacher = found.vcl_teacher if separate else found.vcl_teacher[:, :1]
-    vcl_weights = _held(_weights(teachers, vcl_teacher, mine))
+    vcl_teacher = vcl_teacher if separate else vcl_teacher[:, :1]
+    vcl_weights = _held(_weights(_diagonal(teachers)[:, None], vcl_teacher, mine))
     own = sum(x[..., None] * y for x, y in zip(cotangent.vcl_gap, vcl_weights, strict=True))
     pull = cotangent.student[..., None] * _weights(logits, found.student, mask)
-    pull -= cotangent.icl_gap[..., None] * _weights(opposite, found.icl_teacher, mask)
+    opposite = jnp.swapaxes(teachers, 0, 1)
+    pull -= cotangent.icl_gap[..., None] * _weights(opposite, icl_teacher, mask)
     return pull, own
 
 
@@ -359,7 +378,8 @@ def _weights(
     sharpness: jax.Array | float = 1.0,
 ) -> jax.Array:
     """exp(sharpness (logits - log_sum)) where the mask is true, elsewhere 0."""
-    weights = jnp.exp((logits - log_sum[..., None]) * sharpness)
+    below = known_bounds(logits - log_sum[..., None], -jnp.inf, 0)
+    weights = jnp.exp(below * sharpness)
     return weights if mask is None else jnp.where(mask, weights, 0)
 
 
@@ -371,9 +391,10 @@ def _add(
     largest = jnp.maximum(running.largest, jnp.max(seen, axis=-1))
     decay = jnp.exp((running.largest - largest) * sharpness)
     weights = _weights(logits, largest, mask, sharpness)
-    return _Sum(
-        largest, running.total * decay + jnp.sum(_settled(weights, largest), axis=-1)
-    ), decay
+    total = running.total * decay + jnp.sum(_settled(weights, largest), axis=-1)
+    # The largest weighs 1, so that the total does, unless there is none yet.
+    some = largest > jnp.finfo(largest.dtype).min / 2
+    return _Sum(largest, jnp.where(some, known_bounds(total, 1, jnp.inf), total)), decay
 
 
 def _part(inputs: _Inputs, start: jax.Array | int, size: int) -> _Part:

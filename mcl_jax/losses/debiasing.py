@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.nn import logsumexp, softplus
 
 from mcl_jax.losses import checks
@@ -71,7 +72,8 @@ def debiased(
         logits: [..., B, K], floating, already divided by the temperature.
         positives: bool, broadcast to ``logits``.
         candidates: bool, broadcast to ``logits``; None means every key.
-        class_prior: probability that a negative is of the anchor's class, from 0 to below 1.
+        class_prior: probability that a negative is of the anchor's class, from 0 to below 1. No
+            gradient flows into it.
         temperature: what the logits were divided by, for the floor of g.
 
     Returns:
@@ -94,13 +96,13 @@ def debiased(
     which it equals there, and sums exponentials unshifted, which overflow at low temperatures.
     """
     checks.positive_number(temperature, "temperature")
-    is_number = isinstance(class_prior, int | float)
-    if jnp.ndim(class_prior) != 0 or (is_number and not 0 <= class_prior < 1):
+    known = jnp.ndim(class_prior) == 0 and checks.number(class_prior, "class_prior")
+    if jnp.ndim(class_prior) != 0 or (known and not 0 <= class_prior < 1):
         raise ValueError(f"class_prior must be a scalar from 0 to below 1, got {class_prior}.")
     logits = checks.as_floating(logits, "logits")
     positives, negatives = _split(logits, positives, candidates)
     counts = jnp.any(positives, axis=-1) & jnp.any(negatives, axis=-1)
-    prior = jnp.asarray(class_prior, logits.dtype)
+    prior = lax.stop_gradient(jnp.asarray(class_prior, logits.dtype))
     drawn = _log_mean_exp(logits, negatives, counts)
     hidden = _log_mean_exp(logits, positives, counts) + jnp.log(prior)
     # The estimate is positive only where `drawn` exceeds `hidden`, by more than rounding does.

@@ -114,7 +114,7 @@ def effective_rank(x: jax.Array) -> jax.Array:
     x = checks.as_floating(x, "x")
     if x.ndim < 2 or 0 in x.shape[-2:]:
         raise ValueError(f"x must be [..., B, D] and not empty, got shape {x.shape}.")
-    sigma = jnp.linalg.svd(x, compute_uv=False)
+    sigma = jnp.linalg.svd(_unit_norm(x), compute_uv=False)
     total = jnp.sum(sigma, axis=-1, keepdims=True)
     p = sigma / jnp.where(total > 0, total, 1.0)
     used = p > jnp.finfo(x.dtype).tiny
@@ -163,7 +163,11 @@ def linear_cka(x: jax.Array, y: jax.Array) -> jax.Array:
 def _centred(x: jax.Array) -> jax.Array:
     """[..., B, D] with columns of mean 0 and norm 1 as a whole; zero where all rows are equal."""
     x = x - x[..., :1, :]  # makes equal rows exactly zero, which a rounded mean does not
-    x = x - jnp.mean(x, axis=-2, keepdims=True)
+    return _unit_norm(x - jnp.mean(x, axis=-2, keepdims=True))
+
+
+def _unit_norm(x: jax.Array) -> jax.Array:
+    """[..., B, D] scaled to norm 1 as a whole, so that no square over- or underflows."""
     return l2_normalize(x.reshape(*x.shape[:-2], -1)).reshape(x.shape)
 
 

@@ -55,8 +55,7 @@ def supcon(
 
     Supervised Contrastive Learning, arXiv 2004.11362, equations 2 and 3, which sum over the anchors
     where the mean is taken here. The authors' code has the form ``"out"`` alone, multiplies it by
-    ``temperature / 0.07``, adds 1e-9 to the sum of exponentials, and is NaN where an anchor has no
-    positive.
+    ``temperature / 0.07``, and lets an anchor without a positive count as 0 in the mean.
     """
     if form not in _NUMERATORS:
         raise ValueError(f"form must be one of {tuple(_NUMERATORS)}, got {form!r}.")
@@ -128,10 +127,10 @@ def nt_xent(
 
 def _positions(local: int, axis_name: str | None) -> jax.Array:
     """Where this device's ``local`` rows stand among those of all devices, int32."""
-    first = 0 if axis_name is None else lax.axis_index(axis_name) * local
+    first = 0 if axis_name is None else lax.axis_index(checks.mapped_axis(axis_name)) * local
     return first + jnp.arange(local, dtype=jnp.int32)
 
 
 def _gather(x: jax.Array, axis_name: str | None) -> jax.Array:
     """The rows of all devices, in the order of the devices."""
-    return x if axis_name is None else lax.all_gather(x, axis_name, tiled=True)
+    return x if axis_name is None else lax.all_gather(x, checks.mapped_axis(axis_name), tiled=True)

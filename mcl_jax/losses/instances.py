@@ -104,8 +104,8 @@ def nce(
 
     The form of arXiv 1805.01978, of CMC (1906.05849) and of MCL-OKD (2006.04093). Their codes work
     with the probabilities themselves and add 1e-7 to the denominators, by which their values are
-    up to 1e-7 N higher: 0.13 on ImageNet. Local Aggregation's code fixes Z at 2.2456 N, which holds
-    at the start of training, for D = 128 and temperature 0.07 alone.
+    up to 1e-7 N (K + 1) / K higher: 0.13 on ImageNet. Local Aggregation's code fixes Z at
+    2.2456 N, which holds at the start of training, for D = 128 and temperature 0.07 alone.
     """
     checks.positive_number(num_rows, "num_rows")
     positive = checks.as_floating(positive, "positive")
@@ -199,14 +199,13 @@ def update_partition(
     still random, and count the anchors' own rows among the drawn; those of MCL-OKD (2006.04093)
     take the newest batch alone, which is a momentum of 0.
     """
-    if jnp.ndim(momentum) != 0 or (isinstance(momentum, int | float) and not 0 <= momentum <= 1):
-        raise ValueError(f"momentum must be a scalar from 0 to 1, got {momentum}.")
+    checks.share(momentum, "momentum")
     logits = lax.stop_gradient(checks.as_floating(logits, "logits"))
     if logits.size == 0:
         raise ValueError(f"logits must not be empty, got shape {logits.shape}.")
     log_mean = logsumexp(logits) - jnp.log(logits.size)
     if axis_name is not None:
-        largest = lax.pmax(log_mean, axis_name)
+        largest = lax.pmax(log_mean, checks.mapped_axis(axis_name))
         log_mean = largest + jnp.log(lax.pmean(jnp.exp(log_mean - largest), axis_name))
     batches = (partition.batches + 1).astype(partition.log_mean.dtype)
     rate = jnp.maximum(1 / batches, 1 - momentum)

@@ -14,6 +14,7 @@ from jax import lax
 
 from mcl_jax.losses import checks
 from mcl_jax.losses.reduction import anchor_mean, distinct_pairs, network_diagonal
+from mcl_jax.losses.rounding import known_bounds
 
 _STUDENTS = ("all", "last")
 
@@ -192,13 +193,25 @@ def _kl(
         kept = candidates | empty
     else:
         empty, kept = None, None
-    log_teacher = jax.nn.log_softmax(lax.stop_gradient(teacher) / temperature, axis=-1, where=kept)
-    log_student = jax.nn.log_softmax(student / temperature, axis=-1, where=kept)
+    log_teacher = _log_softmax(lax.stop_gradient(teacher) / temperature, kept)
+    log_student = _log_softmax(student / temperature, kept)
     if kept is not None:
         log_teacher, log_student = (jnp.where(kept, x, 0) for x in (log_teacher, log_student))
     summand = jnp.exp(log_teacher) * (log_teacher - log_student)
     divergence = jnp.sum(summand, axis=-1, where=kept) * temperature**2
     return divergence if empty is None else jnp.where(empty[..., 0], 0, divergence)
+
+
+def _log_softmax(x: jax.Array, where: jax.Array | None) -> jax.Array:
+    """Of [..., K] over the keys of a mask; what it is for other keys means nothing.
+
+    A compiler may round ``x`` differently in each place that reads it. Of logits beyond 1e9 the
+    difference is enough for an exponential to overflow, or for all of them to vanish.
+    """
+    largest = jnp.max(x, axis=-1, keepdims=True, initial=-jnp.inf, where=where)
+    shifted = known_bounds(x - lax.stop_gradient(largest), -jnp.inf, 0)
+    total = jnp.sum(jnp.exp(shifted), axis=-1, keepdims=True, where=where)
+    return shifted - jnp.log(known_bounds(total, 1, jnp.inf))
 
 
 def _mean(terms: jax.Array, axis_name: str | None) -> jax.Array:

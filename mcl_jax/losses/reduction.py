@@ -6,9 +6,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mcl_jax.losses import checks
+
 
 class MCLTerms(NamedTuple):
-    """The four scalars; the authors' weights for them are alpha, gamma, beta and lambda."""
+    """The four scalars of `mcl_terms`.
+
+    Attributes:
+        vcl: contrast within each network; the authors weigh it by alpha.
+        soft_vcl: networks' own distributions teach each other; gamma.
+        icl: contrast across networks; beta.
+        soft_icl: opposite directions of a pair teach each other; lambda.
+    """
 
     vcl: jax.Array
     soft_vcl: jax.Array
@@ -34,7 +43,7 @@ def anchor_mean(values: jax.Array, counts: jax.Array, axis_name: str | None) -> 
     total = jnp.sum(values, axis=-1)
     count = jnp.sum(counts, axis=-1, dtype=values.dtype)
     if axis_name is not None:
-        total, count = lax.psum((total, count), axis_name)
+        total, count = lax.psum((total, count), checks.mapped_axis(axis_name))
     return total / jnp.maximum(count, 1)
 
 

@@ -39,8 +39,9 @@ def mcl_terms(
 
     With a ``chunk_size`` the logits are never held: a pass over the keys, a chunk at a time, finds
     the values and a second one the gradients. Memory beyond inputs and gradients then does not
-    grow with K. Values and gradients are the same but for rounding; derivatives of derivatives,
-    and with respect to ``soft_temperature``, exist without it alone.
+    grow with K (but XLA for CPU holds keys of 16 bits a second time, in 32). Values and gradients
+    are the same but for rounding; derivatives in forward mode, and with respect to
+    ``soft_temperature``, exist without it alone.
 
     Args:
         queries: [M, B, D], unit vectors.
@@ -62,8 +63,13 @@ def mcl_terms(
         keys_axis_name: mapped axis that the keys are split over, or None. ``keys`` and the columns
             of masks are then the device's own, in the order of the devices; queries, ``own_keys``
             and the rows of masks are the same on all devices of that axis, and so are the terms.
+            Where anchors are split over the same axis, gather the queries and leave ``axis_name``
+            out. Gradients of parameters are averaged over the axis as ever; those of the split
+            keys themselves are each device's own, and under `pmap` and ``check_vma=False`` too
+            large by the number of devices.
         region: `regions.score_bounds` of [M, M, B], which narrow the candidates: of them stay the
-            positives, and the keys whose score lies within.
+            positives, and the keys whose score lies within. Give a ``chunk_size`` with it, else
+            all keys are met at once.
         soft_region: the same for ``soft_candidates``.
 
     Returns:
@@ -72,7 +78,8 @@ def mcl_terms(
     Raises:
         TypeError: an input is not floating, or a mask is not boolean.
         ValueError: shapes do not fit together; neither ``positives`` nor ``own_keys`` is given;
-            a temperature is not above 0; ``numerator`` or ``keys_axis_name`` is unknown;
+            a temperature is not above 0; ``numerator`` or ``keys_axis_name`` is unknown, or the
+            latter is ``axis_name``;
             ``chunk_size`` is neither None, "auto" nor a whole number above 0.
 
     Example:
@@ -94,6 +101,8 @@ def mcl_terms(
             f"own_keys must be [M, B, D] as queries, {jnp.shape(queries)}, got "
             f"{jnp.shape(own_keys)}."
         )
+    if own_keys is not None:
+        checks.as_floating(own_keys, "own_keys")
     check_numerator(numerator)
     if chunk_size is None and keys_axis_name is None and region is None and soft_region is None:
         logits, masks = _logits_and_masks(

@@ -117,15 +117,15 @@ def test_jit_is_eager_and_vmap_is_a_loop() -> None:
     assert_close(eager, batched[0][0], 1e-12)
 
 
-def sizes(jaxpr: Any) -> list[int]:
-    """Number of elements of every value that a program and its inner programs compute."""
-    found = [v.aval.size for eqn in jaxpr.eqns for v in eqn.outvars if hasattr(v.aval, "size")]
+def variables(jaxpr: Any) -> list[Any]:
+    """Every value that a program and its inner programs compute."""
+    found = [v for eqn in jaxpr.eqns for v in eqn.outvars if hasattr(v.aval, "size")]
     for eqn in jaxpr.eqns:
         for inner in jax.tree.leaves(
             list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns") or hasattr(x, "jaxpr")
         ):
             inner = getattr(inner, "jaxpr", inner)
-            found += sizes(inner) if hasattr(inner, "eqns") else []
+            found += variables(inner) if hasattr(inner, "eqns") else []
     return found
 
 
@@ -144,7 +144,7 @@ def test_the_logits_are_never_held(queue: bool) -> None:
     def largest(chunk_size: int | None) -> int:
         args = unit(0, M, anchors, D), unit(1, M, keys, D)
         g = jax.value_and_grad(functools.partial(f, chunk_size=chunk_size), argnums=(0, 1))
-        return max(sizes(jax.make_jaxpr(g)(*args).jaxpr))
+        return max(v.aval.size for v in variables(jax.make_jaxpr(g)(*args).jaxpr))
 
     assert largest(None) >= M * M * anchors * keys
     inputs = max(M * keys * D, anchors * keys)
@@ -154,15 +154,77 @@ def test_the_logits_are_never_held(queue: bool) -> None:
 def test_memory_does_not_grow_with_the_keys() -> None:
     def temporary(keys: int) -> int:
         q, k = (jax.ShapeDtypeStruct((2, x, 32), jnp.float32) for x in (64, keys))
+        mask = jax.ShapeDtypeStruct((64, keys), jnp.bool_)
         f = jax.value_and_grad(
-            lambda q, k: total(
-                {"queries": q, "keys": k, "own_keys": q}, {"temperature": 0.1}, chunk_size=128
+            lambda q, k, positives: total(
+                {"queries": q, "keys": k, "own_keys": q, "positives": positives},
+                {"temperature": 0.1},
+                chunk_size=128,
             )
         )
-        compiled = jax.jit(f, compiler_options=FAST_TO_COMPILE).lower(q, k).compile()
+        compiled = jax.jit(f, compiler_options=FAST_TO_COMPILE).lower(q, k, mask).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     assert temporary(8192) == temporary(1024)
+
+
+def test_chunks_of_keys_for_each_anchor_are_small() -> None:
+    """The keys of a chunk are [M, B, chunk, D], more numbers than its logits."""
+    q, k = (jax.ShapeDtypeStruct((1, *x, 512), jnp.float32) for x in ((8,), (8, 4096)))
+    f = functools.partial(losses.mcl_terms, own_keys=None, temperature=0.1, chunk_size="auto")
+    positives = jax.ShapeDtypeStruct((8, 4096), jnp.bool_)
+    jaxpr = jax.make_jaxpr(lambda *args: f(*args))(q, k, positives).jaxpr
+    chunks = [v.aval.shape for v in variables(jaxpr) if v.aval.shape[-1:] == (512,)]
+    assert max(shape[-2] for shape in chunks if len(shape) == 4 and shape != k.shape) < 1024
+
+
+@pytest.mark.parametrize("term", ["soft_vcl", "soft_icl", "vcl", "icl"])
+def test_derivatives_of_derivatives(term: str) -> None:
+    """In reverse mode they are those of the whole matrix."""
+    arrays, options = case("queue", 2)
+
+    def hessian(arrays: Arrays, chunk_size: int | None) -> jax.Array:
+        def f(queries: jax.Array) -> jax.Array:
+            moved = arrays | {"queries": queries}
+            return getattr(losses.mcl_terms(**moved, **options, chunk_size=chunk_size), term)
+
+        return jax.jacrev(jax.grad(f))(arrays["queries"])
+
+    expected = run(lambda x: hessian(x, None), arrays)
+    assert_close(run(lambda x: hessian(x, 3), arrays), expected, 1e-12)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["queries", "keys"])
+def test_what_is_not_finite_is_seen(name: str, number: float) -> None:
+    arrays, options = case("queue", 2)
+    arrays[name] = arrays[name].copy()
+    arrays[name][0, 0, 0] = number
+    terms = run(lambda x: losses.mcl_terms(**x, **options, chunk_size=3), arrays)
+    assert not np.any(np.isfinite(terms))
+
+
+def test_keys_that_do_not_count_may_be_anything() -> None:
+    arrays, options = case("queue", 2)
+    mask = np.arange(K) > 0
+    options |= {"candidates": mask, "soft_candidates": mask, "chunk_size": 3}
+    expected = run(lambda x: losses.mcl_terms(**x, **options), arrays)
+    arrays["keys"] = np.where(mask[:, None], arrays["keys"], np.nan)
+    assert_close(run(lambda x: losses.mcl_terms(**x, **options), arrays), expected, 1e-12)
+
+
+@pytest.mark.parametrize("chunk_size", ["auto", 2])
+@pytest.mark.parametrize(("anchors", "keys"), [(0, 5), (3, 0)])
+def test_without_anchors_or_keys(anchors: int, keys: int, chunk_size: int | str) -> None:
+    def f(q: jax.Array, k: jax.Array, chunk_size: int | str | None) -> jax.Array:
+        return total(
+            {"queries": q, "keys": k, "own_keys": q}, {"temperature": 0.1}, chunk_size=chunk_size
+        )
+
+    args = unit(0, 2, anchors, D), unit(1, 2, keys, D)
+    g = jax.value_and_grad(f, argnums=(0, 1))
+    expected = run(functools.partial(g, chunk_size=None), *args)
+    assert_close(run(functools.partial(g, chunk_size=chunk_size), *args)[0], expected[0], 1e-12)
 
 
 RING = [(0.6, 0.5), (0.3, 0.0), (1.0, 0.2)]
@@ -299,6 +361,11 @@ BOUNDS = losses.ScoreBounds(*(jnp.zeros((2, 2, 4), d) for d in ("f4", "i4", "f4"
             {"keys_axis_name": "cohort"},
             ValueError,
             "keys_axis_name must be an axis that the function is mapped over, got 'cohort'.",
+        ),
+        (
+            {"keys_axis_name": "data", "axis_name": "data"},
+            ValueError,
+            "axis_name and keys_axis_name must differ, got 'data' and 'data': where anchors and",
         ),
         (
             {"region": jnp.ones((2, 2, 4, 4), bool)},

@@ -131,18 +131,22 @@ def golden_case(setting: str) -> tuple[dict[str, np.ndarray], dict[str, Any], di
     return g, {"queries": g["q"], "keys": g["queue0"], "own_keys": g["k"]}, options
 
 
+@pytest.mark.parametrize("chunk_size", [None, 5])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("setting", ["inbatch_a", "bank_a", "queue_a"])
-def test_values_of_the_authors(setting: str, dtype: str) -> None:
+def test_values_of_the_authors(setting: str, dtype: str, chunk_size: int | None) -> None:
     g, arrays, options = golden_case(setting)
+    options["chunk_size"] = chunk_size
     terms = run(lambda x: ours(x, options), arrays, dtype=dtype)
     assert_close(terms, [g[name] for name in Terms._fields], TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("chunk_size", [None, 5])
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("setting", ["inbatch_a", "bank_a"])
-def test_gradients_of_the_authors(setting: str, dtype: str) -> None:
+def test_gradients_of_the_authors(setting: str, dtype: str, chunk_size: int | None) -> None:
     g, arrays, options = golden_case(setting)
+    options["chunk_size"] = chunk_size
 
     def f(z: jax.Array, keys: jax.Array) -> losses.MCLTerms:
         return ours({"queries": z, "keys": z if setting == "inbatch_a" else keys}, options)
