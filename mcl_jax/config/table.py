@@ -54,6 +54,9 @@ _FIELDS = {
         "mean_log", "how several positives are joined", choices=("mean_log", "log_sum")
     ),
     "method.soft_self": Field(True, "the anchor's own column in soft terms, as the authors do"),
+    "method.chunk_size": Field(
+        0, "keys the contrastive terms meet at once, for large batches; 0 is all", least=0
+    ),
     "method.distillation_students": Field(
         "all",
         "whom the ensemble teaches; last is the authors' choice above two",

@@ -54,6 +54,7 @@ def supervised_mcl(config: ConfigDict, setting: Setting) -> Method:
             soft_temperature=options.soft_temperature,
             numerator=options.numerator,
             axis_name=axis_name,
+            chunk_size=options.chunk_size or None,
         )._asdict()
         terms["logit_distillation"] = losses.logit_distillation(
             outputs.logits,

@@ -71,6 +71,12 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(soft_self):
     np.testing.assert_allclose(metrics["cross_entropy"], entropy, rtol=1e-5)
 
 
+def test_chunks_change_nothing():
+    weights = {name: 0.1 + i for i, name in enumerate(NO_TERMS)}
+    whole, chunked = (objective(method__chunk_size=size, **weights)[0] for size in (0, 5))
+    np.testing.assert_allclose(chunked, whole, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", list(NO_TERMS))
 def test_each_term_can_be_turned_on_alone(name):
     short = name.rpartition("__")[2]
