@@ -34,8 +34,8 @@ def build(keys: int):
 
     from mcl_jax import losses
 
-    chunk_size = {"auto": "auto", "none": None}.get(_CHUNK.value) or _CHUNK.value
-    chunk_size = int(chunk_size) if str(chunk_size).isdigit() else chunk_size
+    chunk_size = None if _CHUNK.value == "none" else _CHUNK.value
+    chunk_size = int(chunk_size) if _CHUNK.value.isdigit() else chunk_size
     networks, batch = _NETWORKS.value, _BATCH.value
 
     def unit(seed: int, rows: int) -> jax.Array:
