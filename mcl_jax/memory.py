@@ -161,7 +161,7 @@ def update_bank(
     checks.rank(bank, 3, "bank", "[M, N, D]")
     checks.as_floating(embeddings, "embeddings")
     networks, rows, dim = bank.shape
-    _check_integer(index, "index")
+    checks.integer(index, "index")
     if jnp.shape(embeddings) != (networks, *jnp.shape(index), dim) or jnp.ndim(index) != 1:
         raise ValueError(
             f"index must be [B] and embeddings [M, B, D] with M = {networks} and D = {dim}, got "
@@ -207,7 +207,7 @@ def read_rows(bank: jax.Array, index: jax.Array, *, axis_name: str | None = None
         (2, 1, 3, 16)
     """
     checks.rank(bank, 3, "bank", "[M, N, D]")
-    _check_integer(index, "index")
+    checks.integer(index, "index")
     bank, index = lax.stop_gradient(bank), jnp.asarray(index)
     if axis_name is None:
         return bank[:, index]
@@ -274,7 +274,7 @@ def draw_uniform(
     _check_sizes(rows=rows)
     if own is None:
         return jax.random.randint(key, shape, 0, rows, jnp.int32)
-    _check_integer(own, "own")
+    checks.integer(own, "own")
     if jnp.ndim(own) != 1 or len(shape) != 2 or shape[0] != own.shape[0]:
         raise ValueError(
             f"shape must be (B, K) for own [B] of shape {jnp.shape(own)}, got {shape}."
@@ -303,7 +303,7 @@ def sort_by_class(row_labels: jax.Array) -> RowsByClass:
         >>> sort_by_class(jnp.array([1, 0, 1])).rows.tolist()
         [1, 0, 2]
     """
-    _check_integer(row_labels, "row_labels")
+    checks.integer(row_labels, "row_labels")
     checks.rank(row_labels, 1, "row_labels", "[N]")
     _check_sizes(N=row_labels.shape[0])
     rows = jnp.argsort(row_labels, stable=True).astype(jnp.int32)
@@ -344,7 +344,7 @@ def draw_other_classes(
 
     A loss of such keys is no reading of mutual information: they are not drawn from all rows.
     """
-    _check_integer(labels, "labels")
+    checks.integer(labels, "labels")
     checks.rank(labels, 1, "labels", "[B]")
     _check_sizes(number=number)
     labels = jnp.asarray(labels)
@@ -385,11 +385,6 @@ def _held_places(places: jax.Array, held: int, axis_name: str | None) -> jax.Arr
 
 def _unit_vectors(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return l2_normalize(jax.random.normal(key, shape, jnp.float32))
-
-
-def _check_integer(x: jax.Array, name: str) -> None:
-    if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
-        raise TypeError(f"{name} must be integer, got {jnp.result_type(x)}.")
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -11,7 +11,7 @@ from mcl_jax.losses import checks, chunked
 from mcl_jax.losses.bounds import ScoreBounds
 from mcl_jax.losses.chunked import KeyMasks, KeyStatistics, SoftStatistics
 from mcl_jax.losses.reduction import MCLTerms, anchor_mean, distinct_pairs, network_diagonal
-from mcl_jax.losses.similarity import check_embeddings
+from mcl_jax.losses.similarity import check_embeddings, cross_network_logits
 
 _AUTO_NUMBERS = 2**20  # what "auto" aims at: logits of a chunk, of all pairs together
 _AUTO_LEAST = 128  # keys; narrower matrix products are slow
@@ -60,7 +60,7 @@ def bounded_terms(
     if keys_axis_name is not None:
         found = _join(jax.tree.map(lambda x: lax.all_gather(x, keys_axis_name), found), log_sum)
     if own_keys is not None:
-        own = _own_statistics(queries, own_keys, sharpness, 1 / T, found)
+        own = _own_statistics(queries, own_keys, temperature, 1 / T, found)
         found = _join(jax.tree.map(lambda *x: jnp.stack(x), own, found), log_sum)
     weights = checks.pair_weights(pair_weights, shape[0], dtype)
     terms = _weighed(_terms(found, T, log_sum, axis_name), weights)
@@ -100,11 +100,8 @@ def _keys_at_once(chunk_size: int | str | None, shape: tuple[int, ...], keys: ja
     if isinstance(chunk_size, str) and chunk_size == "auto":
         numbers = max(1, math.prod(shape[:-1]), keys.size // number if keys.ndim == 4 else 1)
         chunk_size = max(_AUTO_LEAST if keys.ndim == 3 else 1, _AUTO_NUMBERS // numbers)
-    if not isinstance(chunk_size, int | np.integer) or isinstance(chunk_size, bool):
-        whole = False
-    else:
-        whole = chunk_size >= 1
-    if not whole:
+    is_number = isinstance(chunk_size, int | np.integer) and not isinstance(chunk_size, bool)
+    if not is_number or int(chunk_size) < 1:
         raise ValueError(
             f'chunk_size must be None, "auto" or a whole number above 0, got {chunk_size!r}.'
         )
@@ -151,18 +148,13 @@ def _refuse(primals: tuple, tangents: tuple) -> tuple:
 def _own_statistics(
     queries: jax.Array,
     own_keys: jax.Array,
-    sharpness: jax.Array,
+    temperature: float | jax.Array,
     soft_sharpness: jax.Array,
     others: KeyStatistics,
 ) -> KeyStatistics:
     """Those of each anchor's own key: positive, and a candidate everywhere; as of the others."""
-    logits = sharpness * jnp.einsum(
-        "aid,bid->bai",
-        queries,
-        own_keys,
-        precision=lax.Precision.HIGHEST,
-        preferred_element_type=sharpness.dtype,
-    )
+    logits = cross_network_logits(queries, own_keys[:, :, None], temperature)[..., 0]
+    logits = jnp.swapaxes(logits, 0, 1)
     count = jnp.ones_like(others.positives)
     if others.soft is None:
         return KeyStatistics(count, logits, logits, None)

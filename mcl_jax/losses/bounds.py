@@ -70,8 +70,7 @@ def within(scores: jax.Array, bounds: ScoreBounds, index: jax.Array | None = Non
     if scores.ndim < 2:
         raise ValueError(f"scores must have axes [..., B, K], got shape {scores.shape}.")
     index = jnp.arange(scores.shape[-1], dtype=jnp.int32) if index is None else jnp.asarray(index)
-    if not jnp.issubdtype(index.dtype, jnp.integer):
-        raise TypeError(f"index must be integer, got {index.dtype}.")
+    checks.integer(index, "index")
     if index.shape != scores.shape[-1:]:
         raise ValueError(f"index must be [K] with K = {scores.shape[-1]}, got shape {index.shape}.")
     upper, upper_index, lower, lower_index = (_per_key(x, scores.shape) for x in bounds)
@@ -82,8 +81,6 @@ def within(scores: jax.Array, bounds: ScoreBounds, index: jax.Array | None = Non
 
 def _per_key(bound: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Broadcasts a bound of each anchor to one of each key."""
-    try:
-        return jnp.broadcast_to(bound, shape[:-1])[..., None]
-    except ValueError:
-        message = f"bounds must broadcast to {shape[:-1]}, got shape {jnp.shape(bound)}."
-    raise ValueError(message)
+    if not checks.broadcasts(jnp.shape(bound), shape[:-1]):
+        raise ValueError(f"bounds must broadcast to {shape[:-1]}, got shape {jnp.shape(bound)}.")
+    return jnp.broadcast_to(bound, shape[:-1])[..., None]

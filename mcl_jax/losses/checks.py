@@ -22,6 +22,12 @@ def as_floating(x: jax.Array, name: str) -> jax.Array:
     return jnp.asarray(x, dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32)
 
 
+def integer(x: jax.Array, name: str) -> None:
+    """Raises TypeError unless ``x``, of any shape, has an integer dtype."""
+    if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
+        raise TypeError(f"{name} must be integer, got {jnp.result_type(x)}.")
+
+
 def rank(x: jax.Array, ranks: int | tuple[int, ...], name: str, axes: str) -> None:
     """Raises ValueError unless ``x`` has one of ``ranks`` axes; ``axes`` names them."""
     allowed = (ranks,) if isinstance(ranks, int) else ranks
@@ -115,11 +121,7 @@ def mapped_axis(name: str, argument: str = "axis_name") -> str:
     try:
         lax.axis_size(name)
     except NameError:
-        known = False
-    else:
-        known = True
-    if not known:
         raise ValueError(
             f"{argument} must be an axis that the function is mapped over, got {name!r}."
-        )
+        ) from None
     return name

@@ -117,18 +117,13 @@ def nce(
             f"{shape}, got shape {negatives.shape}."
         )
     dtype = jnp.result_type(positive, negatives)
-    log_z = lax.stop_gradient(_broadcast(jnp.asarray(log_partition, dtype), shape))
+    log_z = lax.stop_gradient(jnp.asarray(log_partition, dtype))
+    if not checks.broadcasts(log_z.shape, shape):
+        raise ValueError(f"log_partition must broadcast to {shape}, got shape {log_z.shape}.")
+    log_z = jnp.broadcast_to(log_z, shape)
     # Logit at which a row is as likely the anchor's own as one that was drawn: P = K/N.
     even = log_z + jnp.log(negatives.shape[-1] / jnp.asarray(num_rows, dtype))
     return softplus(even - positive) + jnp.sum(softplus(negatives - even[..., None]), axis=-1)
-
-
-def _broadcast(log_partition: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    try:
-        return jnp.broadcast_to(log_partition, shape)
-    except ValueError:
-        message = f"log_partition must broadcast to {shape}, got shape {log_partition.shape}."
-    raise ValueError(message)
 
 
 class Partition(NamedTuple):

@@ -67,8 +67,7 @@ def _compare_rows(
     keys = anchors if keys is None else keys
     checks.rank(keys, (1, 2), f"key_{name}", "[K] or [B, K]")
     for array, argument in ((anchors, name), (keys, f"key_{name}")):
-        if not jnp.issubdtype(jnp.result_type(array), jnp.integer):
-            raise TypeError(f"{argument} must be integer, got {jnp.result_type(array)}.")
+        checks.integer(array, argument)
     anchors, keys = jnp.asarray(anchors), jnp.asarray(keys)
     if keys.ndim == 2 and keys.shape[0] != anchors.shape[0]:
         raise ValueError(

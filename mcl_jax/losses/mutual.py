@@ -187,19 +187,12 @@ def _kl(
     """T^2 KL(stop(p(teacher)) || p(student)) over the candidates: [..., K] -> [...]."""
     checks.positive_number(soft_temperature, "soft_temperature")
     temperature = jnp.asarray(soft_temperature, student.dtype)
+    log_teacher = _log_softmax(lax.stop_gradient(teacher) / temperature, candidates)
+    log_student = _log_softmax(student / temperature, candidates)
     if candidates is not None:
-        # A row without candidates keeps every key, for finite logarithms, and is dropped below.
-        empty = ~jnp.any(candidates, axis=-1, keepdims=True)
-        kept = candidates | empty
-    else:
-        empty, kept = None, None
-    log_teacher = _log_softmax(lax.stop_gradient(teacher) / temperature, kept)
-    log_student = _log_softmax(student / temperature, kept)
-    if kept is not None:
-        log_teacher, log_student = (jnp.where(kept, x, 0) for x in (log_teacher, log_student))
+        log_teacher, log_student = (jnp.where(candidates, x, 0) for x in (log_teacher, log_student))
     summand = jnp.exp(log_teacher) * (log_teacher - log_student)
-    divergence = jnp.sum(summand, axis=-1, where=kept) * temperature**2
-    return divergence if empty is None else jnp.where(empty[..., 0], 0, divergence)
+    return jnp.sum(summand, axis=-1, where=candidates) * temperature**2
 
 
 def _log_softmax(x: jax.Array, where: jax.Array | None) -> jax.Array:

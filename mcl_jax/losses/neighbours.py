@@ -4,7 +4,6 @@ import functools
 import operator
 
 import jax
-import jax.numpy as jnp
 
 from mcl_jax.losses import checks
 from mcl_jax.losses.contrastive import info_nce
@@ -89,8 +88,7 @@ def close_neighbours(
             f"assignments [H, B] and key_assignments [H, K] must have the same H of 1 or more, got "
             f"shapes {assignments.shape} and {key_assignments.shape}."
         )
-    for x, name in ((assignments, "assignments"), (key_assignments, "key_assignments")):
-        if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
-            raise TypeError(f"{name} must be integer, got {jnp.result_type(x)}.")
+    checks.integer(assignments, "assignments")
+    checks.integer(key_assignments, "key_assignments")
     masks = (same_class(*run) for run in zip(assignments, key_assignments, strict=True))
     return functools.reduce(_COMBINE[combine], masks)

@@ -96,13 +96,13 @@ def mcl_terms(
     """
     if positives is None and own_keys is None:
         raise ValueError("positives must be given where own_keys is not, got None for both.")
-    if own_keys is not None and jnp.shape(own_keys) != jnp.shape(queries):
-        raise ValueError(
-            f"own_keys must be [M, B, D] as queries, {jnp.shape(queries)}, got "
-            f"{jnp.shape(own_keys)}."
-        )
     if own_keys is not None:
         checks.as_floating(own_keys, "own_keys")
+        if jnp.shape(own_keys) != jnp.shape(queries):
+            raise ValueError(
+                f"own_keys must be [M, B, D] as queries, {jnp.shape(queries)}, got "
+                f"{jnp.shape(own_keys)}."
+            )
     check_numerator(numerator)
     if chunk_size is None and keys_axis_name is None and region is None and soft_region is None:
         logits, masks = _logits_and_masks(
