@@ -2,22 +2,45 @@
 
 from mcl_jax.models.cifar_resnet import CifarResNet
 from mcl_jax.models.convolution import CONVOLUTIONS, per_network_convolution, select_convolution
-from mcl_jax.models.heads import ProjectionHead
+from mcl_jax.models.hcgnet import HCGNet
+from mcl_jax.models.heads import (
+    BYOLHead,
+    LinearHead,
+    MoCoV2Head,
+    Predictor,
+    ProjectionHead,
+    SimCLRHead,
+    create_head,
+    head_names,
+)
 from mcl_jax.models.imagenet_resnet import ImageNetResNet
-from mcl_jax.models.normalization import BatchNorm
+from mcl_jax.models.normalization import BatchNorm, GroupNorm
 from mcl_jax.models.registry import create, names
+from mcl_jax.models.shufflenet import ShuffleNetV2
 from mcl_jax.models.small_resnet import SmallResNet
+from mcl_jax.models.vit import ViT
 from mcl_jax.models.wide_resnet import WideResNet
 
 __all__ = [
     "CONVOLUTIONS",
+    "BYOLHead",
     "BatchNorm",
     "CifarResNet",
+    "GroupNorm",
+    "HCGNet",
     "ImageNetResNet",
+    "LinearHead",
+    "MoCoV2Head",
+    "Predictor",
     "ProjectionHead",
+    "ShuffleNetV2",
+    "SimCLRHead",
     "SmallResNet",
+    "ViT",
     "WideResNet",
     "create",
+    "create_head",
+    "head_names",
     "names",
     "per_network_convolution",
     "select_convolution",

@@ -1,7 +1,8 @@
-"""Parts of the residual encoders: layers with the authors' initialisation, and blocks."""
+"""Parts of encoders: layers with the authors' initialisation, residual blocks, stages."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -10,7 +11,9 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from mcl_jax.models.convolution import select_convolution
-from mcl_jax.models.normalization import BatchNorm
+from mcl_jax.models.normalization import BatchNorm, GroupNorm
+
+NORMALIZATIONS = ("batch", "group")
 
 
 def linear(
@@ -20,6 +23,7 @@ def linear(
     name: str,
     param_dtype: DTypeLike,
     dtype: DTypeLike | None,
+    use_bias: bool = True,
     zero_bias: bool = False,
 ) -> nn.Dense:
     """A linear layer that starts as PyTorch's: weights and biases from U(±1 / sqrt(fan_in)).
@@ -30,6 +34,7 @@ def linear(
         name: of the submodule.
         param_dtype: of the parameters.
         dtype: of the computation; None for that of the input.
+        use_bias: whether there are biases.
         zero_bias: whether biases start at zero instead.
 
     Returns:
@@ -46,6 +51,7 @@ def linear(
 
     return nn.Dense(
         features,
+        use_bias=use_bias,
         kernel_init=uniform,
         bias_init=nn.initializers.zeros if zero_bias else uniform,
         name=name,
@@ -63,11 +69,14 @@ class Layers:
             float32 at least).
         param_dtype: of the parameters.
         convolution: ``"per_network"`` or ``"plain"``.
+        normalization: ``"batch"``, or ``"group"``, which keeps no statistics.
         norm_axis_name: mapped axis over which batch statistics are synced.
         norm_groups: groups of rows that are normalised apart.
+        remat: whether a block is computed again in the backward pass rather than stored.
 
     Raises:
-        ValueError: if the convolution is unknown or there are fewer than one group.
+        ValueError: if the convolution or the normalisation is unknown, there are fewer than one
+            group, or group normalisation is asked to sync or to split batch statistics.
 
     Example:
         >>> Layers(norm_groups=2).norm("bn1").groups
@@ -77,22 +86,65 @@ class Layers:
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
     convolution: str = "per_network"
+    normalization: str = "batch"
     norm_axis_name: str | None = None
     norm_groups: int = 1
+    remat: bool = False
 
     def __post_init__(self) -> None:
         select_convolution(self.convolution)
+        if self.normalization not in NORMALIZATIONS:
+            raise ValueError(
+                f"norm must be one of {', '.join(NORMALIZATIONS)}; got {self.normalization!r}."
+            )
         if self.norm_groups < 1:
             raise ValueError(f"norm_groups must be at least 1; got {self.norm_groups}.")
+        if self.normalization == "batch":
+            return
+        for name, value, wanted in (
+            ("norm_axis_name", self.norm_axis_name, None),
+            ("norm_groups", self.norm_groups, 1),
+        ):
+            if value != wanted:
+                raise ValueError(
+                    f"{name} must be {wanted} with norm 'group', which has no batch statistics; "
+                    f"got {value!r}."
+                )
 
-    def conv(self, features: int, size: int, stride: int = 1, *, name: str) -> nn.Conv:
-        """A convolution without bias, padded by ``size // 2``; kaiming-normal over fan_out."""
+    def conv(
+        self,
+        features: int,
+        size: int,
+        stride: int = 1,
+        *,
+        name: str,
+        groups: int = 1,
+        use_bias: bool = False,
+        dilation: int = 1,
+    ) -> nn.Conv:
+        """A convolution padded by ``dilation * (size // 2)``, kaiming-normal over fan_out.
+
+        Args:
+            features: width of the output.
+            size: of the square kernel.
+            stride: step over rows and columns.
+            name: of the submodule.
+            groups: the channels are convolved in so many groups apart; as many groups as channels
+                is a depthwise convolution.
+            use_bias: whether a bias, zero at first, is added.
+            dilation: distance between the taps of the kernel.
+
+        Returns:
+            The layer, ``[B, H, W, c] -> [B, H', W', features]``.
+        """
         return nn.Conv(
             features,
             (size, size),
             strides=stride,
-            padding=size // 2,
-            use_bias=False,
+            padding=dilation * (size // 2),
+            kernel_dilation=dilation,
+            feature_group_count=groups,
+            use_bias=use_bias,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
@@ -100,15 +152,42 @@ class Layers:
             name=name,
         )
 
-    def norm(self, name: str) -> BatchNorm:
-        """A batch normalisation; scale starts at one, bias at zero."""
+    def norm(self, name: str, *, use_bias: bool = True) -> BatchNorm | GroupNorm:
+        """A normalisation, called with (x, train); scale starts at one, bias at zero."""
+        if self.normalization == "group":
+            return GroupNorm(
+                use_bias=use_bias, dtype=self.dtype, param_dtype=self.param_dtype, name=name
+            )
         return BatchNorm(
             axis_name=self.norm_axis_name,
             groups=self.norm_groups,
+            use_bias=use_bias,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name=name,
         )
+
+    def block(self, kind: type[nn.Module]) -> Callable[..., nn.Module]:
+        """The class of a block as this encoder runs it: itself, or rematerialised.
+
+        Rematerialised, the block keeps its input alone for the backward pass and computes the rest
+        again there; values and gradients stay what they are, and so do the names of the parameters
+        as long as ``name=`` is given. An encoder builds every block through here::
+
+            x = layers.block(BasicBlock)(width, stride, layers, name="layer1_0")(x, train)
+
+        On CPU it saves no memory unless the environment has
+        ``XLA_FLAGS=--xla_disable_hlo_passes=cse_barrier_expander``: that pass removes the barriers
+        that keep XLA from doing the second computation early.
+
+        Args:
+            kind: a module whose call takes exactly (x, train), by position. Of several arrays make
+                x a tuple.
+
+        Returns:
+            A class to be called with the fields of ``kind``.
+        """
+        return nn.remat(kind, static_argnums=(2,)) if self.remat else kind
 
     def enter(self, images: Array) -> Array:
         """Checks a batch of images ``[B, H, W, c]`` and casts it to the type of the computation."""
@@ -257,9 +336,50 @@ def residual_stages(
         >>> sorted(variables["params"])
         ['layer1_0', 'layer2_0', 'layer2_1']
     """
+    kind = layers.block(block)
     stages = zip(widths, depths, strides, strict=True)
     for stage, (width, depth, stride) in enumerate(stages, start=1):
         for index in range(depth):
             name = f"layer{stage}_{index}"
-            x = block(width, stride if index == 0 else 1, layers, name=name)(x, train)
+            x = kind(width, stride if index == 0 else 1, layers, name=name)(x, train)
     return x
+
+
+def stage_of(
+    name: str,
+    stages: int,
+    *,
+    stem: Sequence[str],
+    end: Sequence[str],
+    pattern: str = r"layer(\d+)_\d+",
+    first: int = 1,
+) -> int:
+    """The stage that a top-level submodule of an encoder belongs to.
+
+    Args:
+        name: of the submodule.
+        stages: number S of stages.
+        stem: names before the first stage.
+        end: names after the last stage.
+        pattern: a regular expression for the names inside stages; its group is the stage's number.
+        first: how the names number the first stage.
+
+    Returns:
+        0 for the stem, 1 to S for a stage, S + 1 for what follows.
+
+    Raises:
+        ValueError: if the encoder has no submodule of that name.
+
+    Example:
+        >>> [stage_of(n, 3, stem=["conv1"], end=["fc"]) for n in ("conv1", "layer2_0", "fc")]
+        [0, 2, 4]
+    """
+    if name in stem:
+        return 0
+    if name in end:
+        return stages + 1
+    found = re.fullmatch(pattern, name)
+    stage = int(found[1]) - first + 1 if found else 0
+    if not 1 <= stage <= stages:
+        raise ValueError(f"name must be a top-level submodule of the encoder; got {name!r}.")
+    return stage

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jax import Array
 
-from mcl_jax.models.blocks import BasicBlock, Bottleneck, Layers, residual_stages
+from mcl_jax.models.blocks import BasicBlock, Bottleneck, Layers, residual_stages, stage_of
 
 
 class CifarResNet(nn.Module):
@@ -32,6 +32,15 @@ class CifarResNet(nn.Module):
     depth: int
     bottleneck: bool = False
     layers: Layers = Layers()
+
+    @property
+    def stages(self) -> int:
+        """Number S of stages."""
+        return 3
+
+    def stage_of(self, name: str) -> int:
+        """The stage of a top-level submodule: 0 for the stem, 1 to S, S + 1 for what follows."""
+        return stage_of(name, self.stages, stem=("conv1", "bn1"), end=("classifier",))
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> tuple[Array, Array]:

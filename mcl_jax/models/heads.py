@@ -1,5 +1,6 @@
-"""Heads: from features to what is contrasted."""
+"""Heads: from features to what is contrasted; and predictors, from one view to another."""
 
+import difflib
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +9,31 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from mcl_jax.losses import l2_normalize
-from mcl_jax.models.blocks import linear
+from mcl_jax.models.blocks import Layers, linear
+
+
+def _wide(x: Array) -> Array:
+    """The same in float32 at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _linear(x: Array, width: int, layers: Layers, name: str, use_bias: bool = True) -> Array:
+    """W x, or W x + b."""
+    layer = linear(
+        width,
+        x.shape[-1],
+        name=name,
+        dtype=layers.dtype,
+        param_dtype=layers.param_dtype,
+        use_bias=use_bias,
+    )
+    return layer(x)
+
+
+def _normalized(x: Array, width: int, layers: Layers, train: bool) -> Array:
+    """ReLU(BN(W1 x)); the normalisation would take off a bias of W1 again."""
+    x = _linear(x, width, layers, "linear1", use_bias=False)
+    return nn.relu(layers.norm("bn1")(x, train))
 
 
 class ProjectionHead(nn.Module):
@@ -33,11 +58,12 @@ class ProjectionHead(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Array) -> Array:
+    def __call__(self, features: Array, train: bool = False) -> Array:
         """Projects features onto the unit sphere.
 
         Args:
             features: ``[..., F]``.
+            train: changes nothing; heads with batch normalisation are called alike.
 
         Returns:
             Unit vectors ``[..., D]``, float32 or wider.
@@ -45,4 +71,276 @@ class ProjectionHead(nn.Module):
         types: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         x = linear(self.dim, features.shape[-1], name="linear1", **types)(features)
         x = linear(self.dim, self.dim, name="linear2", **types)(nn.relu(x))
-        return l2_normalize(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        return l2_normalize(_wide(x))
+
+
+class LinearHead(nn.Module):
+    """L2(W features + b): the head of InstDisc and of MoCo v1.
+
+    Wu et al., arXiv 1805.01978, and He et al., arXiv 1911.05722: D = 128. The layer starts as
+    PyTorch's.
+
+    Attributes:
+        dim: width D of the embedding.
+        layers: how layers are built.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> head, features = LinearHead(dim=16), jnp.ones((2, 64))
+        >>> jax.eval_shape(lambda: head.init_with_output(jax.random.key(0), features)[0]).shape
+        (2, 16)
+    """
+
+    dim: int = 128
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, features: Array, train: bool = False) -> Array:
+        """Projects features onto the unit sphere.
+
+        Args:
+            features: ``[..., F]``.
+            train: changes nothing; heads with batch normalisation are called alike.
+
+        Returns:
+            Unit vectors ``[..., D]``, float32 or wider.
+        """
+        return l2_normalize(_wide(_linear(features, self.dim, self.layers, "linear1")))
+
+
+class MoCoV2Head(nn.Module):
+    """L2(W2 ReLU(W1 features + b1) + b2), the hidden layer as wide as the features.
+
+    Chen et al., arXiv 2003.04297: 2048 wide behind a ResNet-50, D = 128. The ``mlp`` head of
+    InfoMin (arXiv 2005.10243) is the same. Layers start as PyTorch's.
+
+    Attributes:
+        dim: width D of the embedding.
+        width: of the hidden layer; None for that of the features.
+        layers: how layers are built.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> head, features = MoCoV2Head(dim=16), jnp.ones((2, 64))
+        >>> variables = jax.eval_shape(head.init, jax.random.key(0), features)
+        >>> variables["params"]["linear1"]["kernel"].shape
+        (64, 64)
+    """
+
+    dim: int = 128
+    width: int | None = None
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, features: Array, train: bool = False) -> Array:
+        """Projects features onto the unit sphere.
+
+        Args:
+            features: ``[..., F]``.
+            train: changes nothing; heads with batch normalisation are called alike.
+
+        Returns:
+            Unit vectors ``[..., D]``, float32 or wider.
+        """
+        x = nn.relu(_linear(features, self.width or features.shape[-1], self.layers, "linear1"))
+        return l2_normalize(_wide(_linear(x, self.dim, self.layers, "linear2")))
+
+
+class SimCLRHead(nn.Module):
+    """L2(BN'(W2 ReLU(BN(W1 features)))), BN' without a bias: SimCLR's two layers.
+
+    Chen et al., arXiv 2002.05709: the hidden layer is as wide as the features (2048), D = 128. The
+    paper writes W2 ReLU(W1 features); batch normalisation after both layers, the last with a scale
+    and no bias, is how the authors' code has it, and so it is here. (Their SimCLR v2 has three
+    layers.) Layers start as PyTorch's; the authors draw from N(0, 0.01^2).
+
+    Attributes:
+        dim: width D of the embedding.
+        width: of the hidden layer; None for that of the features.
+        layers: how layers are built.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> head, features = SimCLRHead(dim=16), jnp.ones((2, 64))
+        >>> jax.eval_shape(lambda: head.init_with_output(jax.random.key(0), features)[0]).shape
+        (2, 16)
+    """
+
+    dim: int = 128
+    width: int | None = None
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, features: Array, train: bool = False) -> Array:
+        """Projects features onto the unit sphere.
+
+        Args:
+            features: ``[..., F]``.
+            train: whether batch statistics are used and recorded.
+
+        Returns:
+            Unit vectors ``[..., D]``, float32 or wider.
+        """
+        layers = self.layers
+        x = _normalized(features, self.width or features.shape[-1], layers, train)
+        x = _linear(x, self.dim, layers, "linear2", use_bias=False)
+        return l2_normalize(_wide(layers.norm("bn2", use_bias=False)(x, train)))
+
+
+class BYOLHead(nn.Module):
+    """L2(W2 ReLU(BN(W1 features))): BYOL's projector.
+
+    Grill et al., arXiv 2006.07733: hidden width 4096, D = 256, no normalisation of the batch at the
+    end. No layer has a bias: the authors' first has one, which its batch normalisation takes off
+    again. Layers start as PyTorch's.
+
+    Attributes:
+        dim: width D of the embedding.
+        width: of the hidden layer.
+        unit: whether embeddings are divided by their lengths. BYOL's predictor is shown them
+            before that.
+        layers: how layers are built.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> head, features = BYOLHead(dim=16, width=32), jnp.ones((2, 64))
+        >>> jax.eval_shape(lambda: head.init_with_output(jax.random.key(0), features)[0]).shape
+        (2, 16)
+    """
+
+    dim: int = 256
+    width: int = 4096
+    unit: bool = True
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, features: Array, train: bool = False) -> Array:
+        """Projects features.
+
+        Args:
+            features: ``[..., F]``.
+            train: whether batch statistics are used and recorded.
+
+        Returns:
+            Vectors ``[..., D]``, float32 or wider, of length one if ``unit``.
+        """
+        x = _normalized(features, self.width, self.layers, train)
+        x = _wide(_linear(x, self.dim, self.layers, "linear2", use_bias=False))
+        return l2_normalize(x) if self.unit else x
+
+
+class Predictor(nn.Module):
+    """W2 ReLU(BN(W1 z)) (+ b2): from one view's projection to the other's, as long as it comes.
+
+    BYOL (Grill et al., arXiv 2006.07733): 256 to 4096 to 256, without b2, the defaults. SimSiam
+    (Chen and He, arXiv 2011.10566) makes it a bottleneck, 2048 to 512 to 2048, with b2:
+    ``Predictor(dim=2048, width=512, use_bias=True)``. Both papers divide by the length in the loss.
+    Layers start as PyTorch's.
+
+    Attributes:
+        dim: width D of the prediction, that of the projection.
+        width: of the hidden layer.
+        use_bias: whether there is b2.
+        layers: how layers are built.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> predictor, z = Predictor(dim=16, width=4), jnp.ones((2, 16))
+        >>> jax.eval_shape(lambda: predictor.init_with_output(jax.random.key(0), z)[0]).shape
+        (2, 16)
+    """
+
+    dim: int = 256
+    width: int = 4096
+    use_bias: bool = False
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, projections: Array, train: bool = False) -> Array:
+        """Predicts projections.
+
+        Args:
+            projections: ``[..., D]``.
+            train: whether batch statistics are used and recorded.
+
+        Returns:
+            Predictions ``[..., D]``, float32 or wider.
+        """
+        x = _normalized(projections, self.width, self.layers, train)
+        return _wide(_linear(x, self.dim, self.layers, "linear2", self.use_bias))
+
+
+_HEADS: dict[str, type[nn.Module]] = {
+    "mcl": ProjectionHead,
+    "linear": LinearHead,
+    "mocov2": MoCoV2Head,
+    "simclr": SimCLRHead,
+    "byol": BYOLHead,
+}
+
+
+def head_names() -> tuple[str, ...]:
+    """The names that ``create_head`` knows.
+
+    Returns:
+        Names of heads.
+
+    Example:
+        >>> head_names()
+        ('mcl', 'linear', 'mocov2', 'simclr', 'byol')
+    """
+    return tuple(_HEADS)
+
+
+def create_head(
+    name: str,
+    dim: int,
+    *,
+    dtype: DTypeLike = jnp.float32,
+    param_dtype: DTypeLike = jnp.float32,
+    norm: str = "batch",
+    norm_axis_name: str | None = None,
+    norm_groups: int = 1,
+) -> nn.Module:
+    """A head by name, with the hidden width of its paper.
+
+    Its use: ``head.apply(variables, features [..., F], train=False)`` gives unit vectors
+    ``[..., D]``. Only ``simclr`` and ``byol`` normalise, and have ``batch_stats``.
+
+    Args:
+        name: one of ``head_names()``.
+        dim: width D of the embedding.
+        dtype: of the computation; embeddings are float32 at least.
+        param_dtype: of the parameters.
+        norm: ``"batch"`` or ``"group"``, as of an encoder.
+        norm_axis_name: mapped axis over which batch statistics are synced; None keeps them on the
+            device.
+        norm_groups: batch statistics are taken over so many runs of consecutive rows apart.
+
+    Returns:
+        A Flax Linen module.
+
+    Raises:
+        ValueError: if the name is unknown, or a setting is out of range.
+
+    Example:
+        >>> create_head("mocov2", 128).dim
+        128
+    """
+    if name not in _HEADS:
+        near = difflib.get_close_matches(name, _HEADS, n=1, cutoff=0.0)
+        raise ValueError(
+            f"unknown head {name!r}; did you mean {near[0]!r}? Known: {', '.join(_HEADS)}."
+        )
+    if dim < 1:
+        raise ValueError(f"dim must be at least 1; got {dim}.")
+    layers = Layers(
+        dtype=dtype,
+        param_dtype=param_dtype,
+        normalization=norm,
+        norm_axis_name=norm_axis_name,
+        norm_groups=norm_groups,
+    )
+    if name == "mcl":
+        return ProjectionHead(dim, dtype=dtype, param_dtype=param_dtype)
+    return _HEADS[name](dim=dim, layers=layers)

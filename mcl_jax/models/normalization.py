@@ -1,4 +1,4 @@
-"""Batch normalisation as PyTorch counts it, optionally synced over devices or split into groups."""
+"""Normalisation by the batch, as PyTorch counts it (synced or in groups too), or by channels."""
 
 import math
 
@@ -39,6 +39,7 @@ class BatchNorm(nn.Module):
     epsilon: float = 1e-5
     axis_name: str | None = None
     groups: int = 1
+    use_bias: bool = True
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -61,7 +62,7 @@ class BatchNorm(nn.Module):
         wide = jnp.promote_types(x.dtype, jnp.float32)
         stored = jnp.promote_types(self.param_dtype, jnp.float32)
         scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype)
-        bias = self.param("bias", nn.initializers.zeros, (channels,), self.param_dtype)
+        bias = _bias(self, channels)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), stored)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), stored)
         if not train or self.is_initializing():
@@ -113,3 +114,66 @@ class BatchNorm(nn.Module):
 def _over_groups(statistic: Array) -> Array:
     """The mean over groups of a statistic whose axes were kept, [C]."""
     return statistic.reshape(-1, statistic.shape[-1]).mean(0)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation: y = scale * (x - mean) / sqrt(var + epsilon) + bias, for each image.
+
+    Mean and variance are those of a group of neighbouring channels over all pixels of one image, so
+    there are no running statistics and rows do not know of each other. (Wu and He, arXiv
+    1803.08494: 32 groups.) Where 32 does not divide the channels, their largest divisor below it is
+    the number of groups. Where there is no space (vectors, images of one pixel) all channels are
+    one group: of two or three values alone little but signs would be left. Statistics are taken in
+    float32 at least.
+
+    Attributes:
+        groups: the most groups that channels are split into.
+        epsilon: added to the variance.
+        use_bias: whether a bias is added.
+        dtype: of the result.
+        param_dtype: of scale and bias.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> norm, images = GroupNorm(groups=2), jnp.arange(32.0).reshape(2, 2, 2, 4)
+        >>> out = norm.apply(norm.init(jax.random.key(0), images), images)
+        >>> bool(jnp.allclose(out[..., :2].mean((1, 2, 3)), 0, atol=1e-6))
+        True
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-5
+    use_bias: bool = True
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool = False) -> Array:
+        """Normalises each row apart.
+
+        Args:
+            x: ``[B, ..., C]``, channels last.
+            train: changes nothing; batch normalisation is called alike.
+
+        Returns:
+            The normalised rows, ``[B, ..., C]``, in ``dtype``.
+        """
+        channels = x.shape[-1]
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype)
+        bias = _bias(self, channels)
+        most = min(self.groups, channels) if math.prod(x.shape[1:-1]) > 1 else 1
+        groups = next(n for n in range(most, 0, -1) if channels % n == 0)
+        grouped = x.astype(wide).reshape(*x.shape[:-1], groups, channels // groups)
+        axes = (*range(1, x.ndim - 1), x.ndim)
+        mean = grouped.mean(axes, keepdims=True)
+        var = jnp.square(grouped - mean).mean(axes, keepdims=True)
+        out = ((grouped - mean) * lax.rsqrt(var + self.epsilon)).reshape(x.shape)
+        return (out * scale.astype(wide) + bias.astype(wide)).astype(self.dtype)
+
+
+def _bias(norm: BatchNorm | GroupNorm, channels: int) -> Array:
+    """The parameter of a module that has one, [C], or zeros."""
+    if not norm.use_bias:
+        return jnp.zeros(channels, norm.param_dtype)
+    return norm.param("bias", nn.initializers.zeros, (channels,), norm.param_dtype)

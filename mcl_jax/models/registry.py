@@ -10,9 +10,19 @@ from jax.typing import DTypeLike
 
 from mcl_jax.models.blocks import Layers
 from mcl_jax.models.cifar_resnet import CifarResNet
+from mcl_jax.models.hcgnet import HCGNet
 from mcl_jax.models.imagenet_resnet import ImageNetResNet
+from mcl_jax.models.shufflenet import ShuffleNetV2
 from mcl_jax.models.small_resnet import SmallResNet
+from mcl_jax.models.vit import ViT
 from mcl_jax.models.wide_resnet import WideResNet
+
+_IMAGENET_RESNETS: dict[str, Callable[..., nn.Module]] = {
+    "resnet18": functools.partial(ImageNetResNet, depths=(2, 2, 2, 2)),
+    "resnet34": functools.partial(ImageNetResNet, depths=(3, 4, 6, 3)),
+    "resnet50": functools.partial(ImageNetResNet, depths=(3, 4, 6, 3), bottleneck=True),
+    "resnet101": functools.partial(ImageNetResNet, depths=(3, 4, 23, 3), bottleneck=True),
+}
 
 _ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnet20": functools.partial(CifarResNet, depth=3),
@@ -22,9 +32,13 @@ _ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "wrn_16_2": functools.partial(WideResNet, depth=16, widen=2),
     "wrn_40_2": functools.partial(WideResNet, depth=40, widen=2),
     "wrn_28_4": functools.partial(WideResNet, depth=28, widen=4),
-    "resnet18": functools.partial(ImageNetResNet, depths=(2, 2, 2, 2)),
-    "resnet34": functools.partial(ImageNetResNet, depths=(3, 4, 6, 3)),
-    "resnet50": functools.partial(ImageNetResNet, depths=(3, 4, 6, 3), bottleneck=True),
+    "hcgnet_A1": functools.partial(HCGNet, growth=(12, 24, 36)),
+    "hcgnet_A2": functools.partial(HCGNet, growth=(24, 36, 64)),
+    "ShuffleNetV2_05x": functools.partial(ShuffleNetV2, widths=(48, 96, 192)),
+    "ShuffleNetV2_1x": functools.partial(ShuffleNetV2, widths=(116, 232, 464)),
+    **_IMAGENET_RESNETS,
+    "vit_tiny": functools.partial(ViT, width=192, heads=3),
+    "vit_small": functools.partial(ViT, width=384, heads=6),
     "small_resnet": SmallResNet,
 }
 
@@ -49,13 +63,19 @@ def create(
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     convolution: str = "per_network",
+    norm: str = "batch",
     norm_axis_name: str | None = None,
     norm_groups: int = 1,
+    width: float = 1.0,
+    stem: str = "",
+    remat: bool = False,
 ) -> nn.Module:
     """An encoder by name.
 
     Its use: ``module.apply(variables, images [B, H, W, c], train=False)`` gives
-    ``(logits [B, C], features [B, F])``.
+    ``(logits [B, C], features [B, F])``. It says how its top-level submodules lie in stages:
+    ``module.stages`` is their number S, ``module.stage_of(name)`` is 0 for the stem, 1 to S, and
+    S + 1 for what follows.
 
     Args:
         name: one of ``names()``.
@@ -64,15 +84,22 @@ def create(
         param_dtype: of the parameters.
         convolution: ``"per_network"``, fast under vmap, or ``"plain"``, which has second
             derivatives.
+        norm: ``"batch"``, or ``"group"`` in its place: the variables then have no
+            ``batch_stats``. (Transformers have neither, whatever these three settings say.)
         norm_axis_name: mapped axis over which batch statistics are synced; None keeps them on the
             device.
         norm_groups: batch statistics are taken over so many runs of consecutive rows apart.
+        width: factor on the widths of an ImageNet ResNet (resnet18 to resnet101); 1 elsewhere.
+        stem: "" for the encoder's own; ``"small"`` gives an ImageNet ResNet a 3x3 convolution of
+            stride 1 without pooling.
+        remat: whether blocks are computed again in the backward pass, which saves memory.
 
     Returns:
         A Flax Linen module.
 
     Raises:
-        ValueError: if the name is unknown, or a setting is out of range.
+        ValueError: if the name is unknown, a setting is out of range, or the encoder has no such
+            option.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -92,7 +119,17 @@ def create(
         dtype=dtype,
         param_dtype=param_dtype,
         convolution=convolution,
+        normalization=norm,
         norm_axis_name=norm_axis_name,
         norm_groups=norm_groups,
+        remat=remat,
     )
+    if name in _IMAGENET_RESNETS:
+        return _ENCODERS[name](num_classes=num_classes, width=width, stem=stem, layers=layers)
+    for option, value, own in (("width", width, 1.0), ("stem", stem, "")):
+        if value != own:
+            raise ValueError(
+                f"{option} must be {own!r} for {name}, an option of {', '.join(_IMAGENET_RESNETS)} "
+                f"alone; got {value!r}."
+            )
     return _ENCODERS[name](num_classes=num_classes, layers=layers)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 from jax import Array
 
-from mcl_jax.models.blocks import BasicBlock, Layers, residual_stages
+from mcl_jax.models.blocks import BasicBlock, Layers, residual_stages, stage_of
 
 
 class SmallResNet(nn.Module):
@@ -29,6 +29,15 @@ class SmallResNet(nn.Module):
     num_classes: int
     widths: Sequence[int] = (16, 32, 64)
     layers: Layers = Layers()
+
+    @property
+    def stages(self) -> int:
+        """Number S of stages."""
+        return len(self.widths)
+
+    def stage_of(self, name: str) -> int:
+        """The stage of a top-level submodule: 0 for the stem, 1 to S, S + 1 for what follows."""
+        return stage_of(name, self.stages, stem=("conv1", "bn1"), end=("classifier",))
 
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> tuple[Array, Array]:

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jax import Array
 
-from mcl_jax.models.blocks import Layers
+from mcl_jax.models.blocks import Layers, stage_of
 
 
 class WideBlock(nn.Module):
@@ -68,6 +68,21 @@ class WideResNet(nn.Module):
     widen: int
     layers: Layers = Layers()
 
+    @property
+    def stages(self) -> int:
+        """Number S of stages."""
+        return 3
+
+    def stage_of(self, name: str) -> int:
+        """The stage of a top-level submodule: 0 for the stem, 1 to S, S + 1 for what follows."""
+        return stage_of(
+            name,
+            self.stages,
+            stem=("conv1",),
+            end=("bn1", "fc"),
+            pattern=r"block(\d+)_layer_\d+",
+        )
+
     @nn.compact
     def __call__(self, images: Array, train: bool = False) -> tuple[Array, Array]:
         """Encodes and classifies images.
@@ -89,7 +104,7 @@ class WideResNet(nn.Module):
         x = layers.conv(16, 3, name="conv1")(layers.enter(images))
         for stage, (width, stride) in enumerate(((16, 1), (32, 2), (64, 2)), start=1):
             for index in range(blocks):
-                block = WideBlock(
+                block = layers.block(WideBlock)(
                     width * self.widen,
                     stride if index == 0 else 1,
                     layers,

@@ -1,4 +1,4 @@
-"""Batch normalisation against NumPy, Flax, and itself over groups and devices."""
+"""Normalisation against NumPy, Flax, and itself over groups and devices."""
 
 import re
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from mcl_jax.models import BatchNorm
+from mcl_jax.models import BatchNorm, GroupNorm
 
 SHAPE = (8, 3, 2, 5)
 
@@ -194,3 +194,65 @@ def test_batch_that_does_not_divide():
 def test_a_single_value():
     with pytest.raises(ValueError, match=re.escape("(1, 1, 1, 5) in 1 group")):
         train(BatchNorm(), variables(), jnp.ones((1, 1, 1, 5)))
+
+
+def test_group_norm_is_that_of_flax():
+    def value(norm, params, x):
+        out = norm.apply({"params": params}, x)
+        return jnp.sin(out).sum(), out
+
+    gradient = jax.grad(value, (1, 2), has_aux=True)
+
+    @jax.jit
+    def both(settings):
+        ours, theirs = [], []
+        for (params, x), groups in zip(settings, (32, 24, 20, 1), strict=True):
+            same = nn.GroupNorm(num_groups=groups, epsilon=1e-5, use_fast_variance=False)
+            ours.append(gradient(GroupNorm(), params, x))
+            theirs.append(gradient(same, params, x))
+        return ours, theirs
+
+    settings = [
+        ({"scale": draw(2, c), "bias": draw(3, c)}, draw(0, 3, 2, 4, c)) for c in (64, 48, 20, 37)
+    ]
+    ours, theirs = both(jax.tree.map(np.float32, settings))
+    close(ours, theirs, 2e-5)
+
+
+def test_group_norm_without_space_is_a_layer_norm():
+    x, params = draw(0, 3, 64).astype(np.float32), {"scale": np.ones(64), "bias": np.zeros(64)}
+    expected = nn.LayerNorm(1e-5).apply({"params": params}, x)
+    close(GroupNorm().apply({"params": params}, x), expected, 2e-6)
+    close(GroupNorm().apply({"params": params}, x[:, None, None])[:, 0, 0], expected, 2e-6)
+
+
+def test_group_norm_knows_no_other_row():
+    x, norm = draw(0, 2, *SHAPE).astype(np.float32), GroupNorm(groups=5)
+    values = {"params": variables()["params"]}
+    out = jax.vmap(lambda x: norm.apply(values, x, True))(x)
+    close(out[1], norm.apply(values, x[1]), 2e-6)
+    close(out[1, ::-2], norm.apply(values, x[1, ::-2]), 2e-6)
+
+
+def test_group_norm_keeps_statistics_in_float32():
+    x = draw(0, 2, 16, 16, 8) + 100
+    out = GroupNorm(groups=2, dtype=jnp.bfloat16).apply(
+        {"params": {"scale": np.ones(8, np.float32), "bias": np.zeros(8, np.float32)}},
+        x.astype(jnp.bfloat16),
+    )
+    rows = np.asarray(x.astype(jnp.bfloat16), np.float64).reshape(2, 256, 2, 4)
+    expected = (rows - rows.mean((1, 3), keepdims=True)) / rows.std((1, 3), keepdims=True)
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        out.astype(np.float32), expected.reshape(x.shape), rtol=0.01, atol=0.01
+    )
+
+
+@pytest.mark.parametrize("norm", [BatchNorm, GroupNorm])
+def test_normalisation_without_a_bias(norm):
+    x, values = draw(0, *SHAPE).astype(np.float32), variables()
+    values["params"]["bias"] = np.zeros(SHAPE[-1], np.float32)
+    expected = norm().apply(values, x, False)
+    del values["params"]["bias"]
+    close(norm(use_bias=False).apply(values, x, False), expected, 0)
+    assert set(norm(use_bias=False).init(jax.random.key(0), x, False)["params"]) == {"scale"}

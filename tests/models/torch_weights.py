@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import zlib
 
 import numpy as np
@@ -16,12 +17,16 @@ _LEAVES = {
     "mean": ("running_mean", "batch_stats"),
     "var": ("running_var", "batch_stats"),
 }
+_NUMBERED = re.compile(r"_(?=\d+$|layer_\d+$)")
+_HCGNET_FEATURES = re.compile(r"(conv0|HybridBlock\d|Transition\d|norm5)$")
 
 
 def torch_name(path):
     """('layer1_0', 'conv1', 'kernel') -> 'layer1.0.conv1.weight'."""
     *modules, leaf = path
-    return ".".join([*(m.replace("_", ".") for m in modules), _LEAVES[leaf][0]])
+    levels = [_NUMBERED.sub(".", module) for module in modules]
+    prefix = ["features"] if _HCGNET_FEATURES.match(modules[0]) else []
+    return ".".join([*prefix, *levels, _LEAVES[leaf][0]])
 
 
 def to_flax_shape(shape):
