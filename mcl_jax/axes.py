@@ -16,14 +16,44 @@ class Axes(NamedTuple):
 
     Attributes:
         data: the axis that anchors are split over, or None on one device.
+        cohort: the axis that networks are split over, or None where every device has them all.
     """
 
     data: str | None = None
+    cohort: str | None = None
 
 
 def pmean(tree: Any, axis_name: str | None) -> Any:
     """Mean of every leaf over the axis."""
     return tree if axis_name is None else lax.pmean(tree, axis_name)
+
+
+def own(tree: Any, axis_name: str | None) -> Any:
+    """Every leaf, the same on all devices of the axis, as each device's own.
+
+    Gradients with respect to the result are then each device's, not summed over the axis as soon
+    as they arise.
+    """
+    if axis_name is None:
+        return tree
+    return jax.tree.map(lambda x: lax.pcast(x, axis_name, to="varying"), tree)
+
+
+def psum(tree: Any, axis_name: str | None) -> Any:
+    """Sum of every leaf over the axis."""
+    return tree if axis_name is None else lax.psum(tree, axis_name)
+
+
+def size(axis_name: str | None) -> int:
+    """Number of devices on the axis, 1 without one."""
+    return 1 if axis_name is None else lax.axis_size(axis_name)
+
+
+def everywhere(holds: jax.Array, axis_name: str | None) -> jax.Array:
+    """Whether ``holds`` [] is true on all devices of the axis."""
+    if axis_name is None:
+        return holds
+    return lax.pmin(holds.astype(jnp.int32), axis_name) > 0
 
 
 def gather(x: jax.Array, axis_name: str | None, *, axis: int = 0) -> jax.Array:

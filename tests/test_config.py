@@ -77,7 +77,8 @@ def test_a_choice_that_is_nearly_right_is_pointed_to():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, field in LIMITED.items() if field.least is not None]
+    "name",
+    [n for n, f in LIMITED.items() if f.least is not None and not isinstance(f.default, tuple)],
 )
 def test_least_values(name):
     least = type(LIMITED[name].default)(LIMITED[name].least)
@@ -152,6 +153,11 @@ def by_hand(name: str, value: Any) -> ConfigDict:
             "optimizer.decay_exclude must be a tuple of texts such as ('a', 'b'), got 'bias'.",
         ),
         (
+            "method.frozen",
+            (0.5,),
+            "method.frozen must be a tuple of whole numbers such as (1, 2), got (0.5,).",
+        ),
+        (
             "training.epoch",
             3,
             "the configuration has no field training.epoch; did you mean training.epochs?",
@@ -218,6 +224,71 @@ CONTRADICTIONS = [
         "data.mean must be from 0 to 1, where 1 is the brightest pixel, got (120.0,).",
     ),
     ({"data.mean": (math.nan,), "data.std": (1.0,)}, "data.mean must be finite, got nan."),
+    (
+        {"model.name": "resnet32,resnet110", "method.networks": 3},
+        "model.name must name one encoder, or one for each of the 3 networks of method.networks, "
+        "got 2.",
+    ),
+    (
+        {"model.weights": ("a.npz",)},
+        "model.weights must name a file, or nothing, for each of the 2 networks, got 1.",
+    ),
+    ({"method.frozen": (-1,)}, "method.frozen must be at least 0, got (-1,)."),
+    (
+        {"method.frozen": (2,)},
+        "method.frozen must hold different numbers from 0 to 1, got (2,).",
+    ),
+    (
+        {"method.frozen": (0, 0)},
+        "method.frozen must hold different numbers from 0 to 1, got (0, 0).",
+    ),
+    ({"method.frozen": (0, 1)}, "method.frozen must leave a network that learns, got all."),
+    (
+        {"method.frozen_heads": False},
+        "method.frozen_heads false is for method.frozen, which is empty.",
+    ),
+    (
+        {"model.shared_stages": 1, "method.frozen": (1,)},
+        "model.shared_stages wants one model.name, no model.weights and no method.frozen.",
+    ),
+    (
+        {"parallel.cohort_devices": 2, "model.shared_stages": 1},
+        "parallel.cohort_devices above 1 wants one model.name, no method.frozen and no "
+        "model.shared_stages: only like networks are split over devices.",
+    ),
+    (
+        {"parallel.cohort_devices": 2, "method.networks": 3},
+        "parallel.cohort_devices must divide method.networks, 3, got 2.",
+    ),
+    (
+        {"method.pair_weights": (1, 0, 0)},
+        "method.pair_weights must hold 2 x 2 numbers, got 3.",
+    ),
+    (
+        {"method.pair_weights": (1, 1, 0, 1), "method.topology": "ring"},
+        "method.pair_weights stand instead of a method.topology, got both: ring.",
+    ),
+    (
+        {"method.teacher": 1},
+        "method.teacher must be from 0 to 1, and 0 unless method.topology is teacher, got 1.",
+    ),
+    (
+        {"method.teacher": 2, "method.topology": "teacher"},
+        "method.teacher must be from 0 to 1, and 0 unless method.topology is teacher, got 2.",
+    ),
+    (
+        {"training.micro_batches": 3},
+        "training.micro_batches must divide the 100 rows of a device, got 3.",
+    ),
+    (
+        {"training.micro_batches": 4, "model.norm": "grouped", "model.norm_groups": 2},
+        "model.norm_groups must be a multiple of the number of devices times micro-batches, 4, and "
+        "divide data.batch_size, 100, got 2.",
+    ),
+    (
+        {"training.micro_batches": 100},
+        "data.batch_size must give batch statistics two rows or more, got 100 in 100 parts.",
+    ),
 ]
 
 
@@ -235,6 +306,11 @@ def test_values_that_contradict_each_other(changes, sentence):
         {"optimizer.learning_rate": 0.0},
         {"optimizer.momentum": 0.0, "optimizer.nesterov": False},
         {"data.validation_size": 0, "training.eval_every_epochs": 1},
+        {"model.name": "resnet32,resnet110", "method.frozen": (1,), "method.frozen_heads": False},
+        {"method.networks": 4, "model.shared_stages": 1, "method.topology": "ring"},
+        {"method.topology": "teacher", "method.teacher": 1},
+        {"method.pair_weights": (1, 0.5, 0, 1)},
+        {"training.micro_batches": 100, "model.norm": "group"},
     ],
 )
 def test_what_a_researcher_may_want_is_fine(changes):

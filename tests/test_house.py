@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "views": set(),
     "data": set(),
     "config": {"atomic"},
-    "cohort": {"atomic", "models"},
+    "cohort": {"atomic", "axes", "models"},
+    "interop": {"atomic", "models"},
     "report": {"atomic", "evaluation"},
 }
 COMMANDS = {"main", "evaluate", "study", "views.__main__", "report.__main__"}

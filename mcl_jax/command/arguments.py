@@ -14,6 +14,20 @@ from mcl_jax.config import ConfigError, Field, check, fields, flatten, unknown_f
 _OVERRIDE = re.compile(r"--?(no)?config\.([^=]+)(?:=.*)?", re.DOTALL)
 
 
+class Processes(NamedTuple):
+    """Which process of a run this is; where all is None, the cluster knows.
+
+    Attributes:
+        coordinator: ``HOST:PORT`` of process 0.
+        processes: how many there are.
+        process: which one this is, from 0.
+    """
+
+    coordinator: str | None
+    processes: int | None
+    process: int | None
+
+
 class Arguments(NamedTuple):
     """What a command line asks for.
 
@@ -23,6 +37,7 @@ class Arguments(NamedTuple):
         dry_run: whether only to say what the run would take.
         report: whether to write the page of the run.
         profile: steps to trace.
+        processes: those that this is one of, or None where it is alone.
     """
 
     config: ConfigDict
@@ -30,6 +45,7 @@ class Arguments(NamedTuple):
     dry_run: bool
     report: bool
     profile: int
+    processes: Processes | None
 
 
 class Flag(NamedTuple):
@@ -53,6 +69,10 @@ FLAGS = (
     Flag("dry_run", False, "--dry_run", "Compile, say what the run would take, and stop."),
     Flag("report", True, "--[no]report", "Write report.html when the run is done."),
     Flag("profile", 0, "--profile=STEPS", "Trace so many steps, for TensorBoard's profiler."),
+    Flag("distributed", False, "--distributed", "One of the processes that a cluster has started."),
+    Flag("coordinator", "", "--coordinator=HOST:PORT", "Without a cluster: where process 0 is."),
+    Flag("processes", 0, "--processes=N", "Without a cluster: how many processes there are."),
+    Flag("process", 0, "--process=I", "Without a cluster: which of them this is, from 0."),
     Flag("help", False, "--help", "Show this page."),
 )
 
@@ -102,7 +122,38 @@ def parse(argv: list[str]) -> Arguments | None:
     config = _overridden(config, rest, list(values))
     check(config)
     workdir = pathlib.Path(f"runs/{config.name}" if values.workdir is None else values.workdir)
-    return Arguments(config, workdir, values.dry_run, values.report, values.profile)
+    processes = _processes(values)
+    return Arguments(config, workdir, values.dry_run, values.report, values.profile, processes)
+
+
+def _processes(values: flags.FlagValues) -> Processes | None:
+    """Which process of which run the flags make this."""
+    names = ("coordinator", "processes", "process")
+    missing = [f"--{name}" for name in names if not values[name].present]
+    if len(missing) == len(names):
+        return Processes(None, None, None) if values.distributed else None
+    if missing:
+        raise ConfigError(
+            f"--coordinator, --processes and --process go together; {missing[0]} is missing."
+        )
+    if values.distributed:
+        raise ConfigError(
+            "--distributed asks the cluster, and goes without --coordinator, --processes and "
+            "--process."
+        )
+    address = re.fullmatch(r"(?:[^:\s]+|\[[^\]\s]+\]):(\d{1,5})", values.coordinator)
+    if not address or not 0 < int(address[1]) < 65536:
+        raise ConfigError(
+            f"--coordinator must be HOST:PORT of process 0, got {values.coordinator!r}."
+        )
+    if values.processes < 1:
+        raise ConfigError(f"--processes must be at least 1, got {values.processes}.")
+    if not 0 <= values.process < values.processes:
+        raise ConfigError(
+            f"--process must be from 0 to {values.processes - 1}, one below --processes, got "
+            f"{values.process}."
+        )
+    return Processes(values.coordinator, values.processes, values.process)
 
 
 def _only_file(files: list[str], argv: list[str]) -> str:
@@ -189,10 +240,9 @@ def _bad_field(name: str, value: str) -> ConfigError:
 def _unknown_flag(word: str, known_flags: list[str], names: list[str]) -> ConfigError:
     """What is said of a flag that there is not."""
     name = word.lstrip("-").partition("=")[0]
-    near = difflib.get_close_matches(name, known_flags, n=1)
-    if not near:
-        # Many forget that fields are behind "config.".
-        field = [each for each in names if name in (each, each.rpartition(".")[2])]
-        near = [f"config.{each}" for each in field[:1]]
+    # Many forget that fields are behind "config.".
+    field = [each for each in names if name in (each, each.rpartition(".")[2])]
+    near = [f"config.{each}" for each in field[:1]]
+    near = near or difflib.get_close_matches(name, known_flags, n=1)
     hint = f"did you mean --{near[0]}?" if near else "--help lists all."
     return ConfigError(f"there is no flag --{name}; {hint}")

@@ -30,6 +30,8 @@ def check(config: ConfigDict, devices: int = 1) -> None:
         _check_value(name, flat[name], field)
     _check_name_of_run(config.name)
     _check_statistics(config)
+    _check_cohort(config)
+    _check_pairs(config)
     _check_split(config, devices)
     _check_optimizer(config)
     _check_evaluation(config)
@@ -82,10 +84,8 @@ def wanted(field: Field) -> str:
         ('a whole number', "a tuple of texts such as ('a', 'b')")
     """
     if isinstance(field.default, tuple):
-        texts = field.items is str
-        return (
-            "a tuple of texts such as ('a', 'b')" if texts else "a tuple of numbers such as (1, 2)"
-        )
+        kinds = {str: "texts such as ('a', 'b')", int: "whole numbers such as (1, 2)"}
+        return f"a tuple of {kinds.get(field.items, 'numbers such as (1, 2)')}"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
     return words[type(field.default)]
 
@@ -121,7 +121,8 @@ def _check_value(name: str, value: Any, field: Field) -> None:
         raise ConfigError(
             f"{name} must be {_one_of(field.choices)}, got {value!r}{_hint(value, field.choices)}"
         )
-    for number in value if isinstance(value, tuple | list) else (value,):
+    numbers = value if isinstance(value, tuple | list) else (value,)
+    for number in numbers:
         if isinstance(number, float) and not math.isfinite(number):
             raise ConfigError(f"{name} must be finite, got {number}.")
     tests: tuple[tuple[float | None, str, Callable[[float, float], bool]], ...] = (
@@ -130,7 +131,7 @@ def _check_value(name: str, value: Any, field: Field) -> None:
         (field.below, "below", lambda value, bound: value < bound),
     )
     for bound, words, holds in tests:
-        if bound is not None and not holds(value, bound):
+        if bound is not None and not all(holds(number, bound) for number in numbers):
             raise ConfigError(f"{name} must be {words} {bound}, got {value}.")
 
 
@@ -168,23 +169,88 @@ def _check_statistics(config: ConfigDict) -> None:
         raise ConfigError(f"data.std must be above 0, got {std}.")
 
 
+def _check_cohort(config: ConfigDict) -> None:
+    """Networks that are not all alike, or not all trained."""
+    networks, frozen = config.method.networks, tuple(config.method.frozen)
+    encoders, files = config.model.name.split(","), len(config.model.weights)
+    if len(encoders) not in (1, networks):
+        raise ConfigError(
+            f"model.name must name one encoder, or one for each of the {networks} networks of "
+            f"method.networks, got {len(encoders)}."
+        )
+    if files not in (0, networks):
+        raise ConfigError(
+            f"model.weights must name a file, or nothing, for each of the {networks} networks, got "
+            f"{files}."
+        )
+    if len(set(frozen)) < len(frozen) or any(number >= networks for number in frozen):
+        raise ConfigError(
+            f"method.frozen must hold different numbers from 0 to {networks - 1}, got {frozen}."
+        )
+    if len(frozen) == networks:
+        raise ConfigError("method.frozen must leave a network that learns, got all.")
+    if not frozen and not config.method.frozen_heads:
+        raise ConfigError("method.frozen_heads false is for method.frozen, which is empty.")
+    alike = len(encoders) == 1 and not frozen
+    if config.model.shared_stages and not (alike and not files):
+        raise ConfigError(
+            "model.shared_stages wants one model.name, no model.weights and no method.frozen."
+        )
+    spread = config.parallel.cohort_devices
+    if spread > 1 and not (alike and not config.model.shared_stages):
+        raise ConfigError(
+            "parallel.cohort_devices above 1 wants one model.name, no method.frozen and no "
+            "model.shared_stages: only like networks are split over devices."
+        )
+    if networks % spread:
+        raise ConfigError(
+            f"parallel.cohort_devices must divide method.networks, {networks}, got {spread}."
+        )
+
+
+def _check_pairs(config: ConfigDict) -> None:
+    """Who learns from whom."""
+    networks, weights = config.method.networks, config.method.pair_weights
+    if weights and config.method.topology != "all":
+        raise ConfigError(
+            f"method.pair_weights stand instead of a method.topology, got both: "
+            f"{config.method.topology}."
+        )
+    if len(weights) not in (0, networks**2):
+        raise ConfigError(
+            f"method.pair_weights must hold {networks} x {networks} numbers, got {len(weights)}."
+        )
+    teacher, taught = config.method.teacher, config.method.topology == "teacher"
+    if teacher >= networks or (teacher and not taught):
+        raise ConfigError(
+            f"method.teacher must be from 0 to {networks - 1}, and 0 unless method.topology is "
+            f"teacher, got {teacher}."
+        )
+
+
 def _check_split(config: ConfigDict, devices: int) -> None:
-    """Batch, groups of statistics and devices must divide."""
-    batch, groups = config.data.batch_size, config.model.norm_groups
+    """Batch, micro-batches, groups of statistics and devices must divide."""
+    batch, groups, norm = config.data.batch_size, config.model.norm_groups, config.model.norm
+    micro = config.training.micro_batches
     if batch % devices:
         raise ConfigError(
             f"data.batch_size must be a multiple of the number of devices, {devices}, got {batch}."
         )
-    if config.model.norm != "grouped" and groups != 1:
+    if batch // devices % micro:
         raise ConfigError(
-            f"model.norm_groups is for model.norm grouped, got {groups} with {config.model.norm}."
+            f"training.micro_batches must divide the {batch // devices} rows of a device, got "
+            f"{micro}."
         )
-    if config.model.norm == "grouped" and (groups % devices or batch % groups):
+    if norm != "grouped" and groups != 1:
+        raise ConfigError(f"model.norm_groups is for model.norm grouped, got {groups} with {norm}.")
+    parts = devices * micro
+    if norm == "grouped" and (groups % parts or batch % groups):
+        of = f"devices, {devices}," if micro == 1 else f"devices times micro-batches, {parts},"
         raise ConfigError(
-            f"model.norm_groups must be a multiple of the number of devices, {devices}, and "
-            f"divide data.batch_size, {batch}, got {groups}."
+            f"model.norm_groups must be a multiple of the number of {of} and divide "
+            f"data.batch_size, {batch}, got {groups}."
         )
-    parts = {"local": devices, "grouped": groups, "sync": 1}[config.model.norm]
+    parts = {"local": parts, "grouped": groups, "sync": micro, "group": 1}[norm]
     if batch // parts < 2:
         raise ConfigError(
             f"data.batch_size must give batch statistics two rows or more, got {batch} in {parts} "

@@ -22,7 +22,7 @@ class Field:
         least: no value is smaller.
         above: every value is larger.
         below: every value is smaller.
-        items: what a tuple holds, ``float`` or ``str``.
+        items: what a tuple holds, ``float``, ``int`` or ``str``.
     """
 
     default: Any
@@ -47,6 +47,11 @@ _FIELDS = {
     "method.networks": Field(
         2, "M, the networks of the cohort; 1 is the solo baseline", least=1, below=1000
     ),
+    "method.head": Field(
+        "mcl",
+        "from features to embeddings",
+        choices=("mcl", "linear", "mocov2", "simclr", "byol"),
+    ),
     "method.embedding_dim": Field(128, "D, numbers in an embedding", least=1),
     "method.temperature": Field(0.1, "of the contrastive softmax", above=0),
     "method.soft_temperature": Field(3.0, "T of the KL terms", above=0),
@@ -62,13 +67,38 @@ _FIELDS = {
         "whom the ensemble teaches; last is the authors' choice above two",
         choices=("all", "last"),
     ),
+    "method.topology": Field(
+        "all",
+        "whom a network's contrast is with: all, the next (ring), or one teacher",
+        choices=("all", "ring", "teacher"),
+    ),
+    "method.teacher": Field(0, "the network that teaches, for topology teacher", least=0),
+    "method.pair_weights": Field(
+        (), "M x M numbers, row a of what network a learns; instead of a topology"
+    ),
+    "method.frozen": Field((), "numbers of networks that stay as they are", items=int, least=0),
+    "method.frozen_heads": Field(True, "false: heads of frozen networks learn"),
     "method.weights.vcl": Field(0.1, "the authors' alpha", least=0),
     "method.weights.soft_vcl": Field(1.0, "gamma", least=0),
     "method.weights.icl": Field(0.1, "beta", least=0),
     "method.weights.soft_icl": Field(1.0, "lambda", least=0),
     "method.weights.logit_distillation": Field(0.0, "from the ensemble's mean logits", least=0),
     "method.weights.deep_mutual": Field(0.0, "from each other network's logits", least=0),
-    "model.name": Field("small_resnet", "the encoder, such as resnet32, wrn_16_2, resnet50"),
+    "model.name": Field(
+        "small_resnet",
+        "the encoder, or one a network joined by commas, such as resnet32, wrn_16_2, resnet50",
+    ),
+    "model.width": Field(1.0, "factor of the widths, for ImageNet's ResNets", above=0),
+    "model.stem": Field(
+        "", "small suits small images, for ImageNet's ResNets", choices=("", "small")
+    ),
+    "model.shared_stages": Field(
+        0, "stages, with the stem, that all networks share: branches above them", least=0
+    ),
+    "model.weights": Field(
+        (), "a .safetensors or .npz file for each network, empty for none", items=str
+    ),
+    "model.remat": Field(False, "computes activations again in the backward pass: less memory"),
     "model.dtype": Field(
         "float32",
         "of the computation; float64 is for checking equalities",
@@ -80,8 +110,8 @@ _FIELDS = {
     # Rows of a class stand together in a batch, so few devices see all classes.
     "model.norm": Field(
         "local",
-        "batch statistics; local is per device: prefer sync on several",
-        choices=("local", "sync", "grouped"),
+        "batch statistics, local per device: prefer sync on several; group has none",
+        choices=("local", "sync", "grouped", "group"),
     ),
     "model.norm_groups": Field(1, "groups in the whole batch, for norm grouped", least=1),
     "data.name": Field("fashion_mnist", "data set; or photographs, digits, tfds:NAME, npz:PATH"),
@@ -119,6 +149,9 @@ _FIELDS = {
     "training.epochs": Field(60, "passes over the training rows", least=1),
     "training.steps": Field(0, "instead of epochs, where it is not 0", least=0, below=2**31),
     "training.steps_per_dispatch": Field(1, "training steps in one call of the device", least=1),
+    "training.micro_batches": Field(
+        1, "parts of a batch that the encoders see in turn; contrast is over the whole", least=1
+    ),
     "training.log_every": Field(50, "steps between lines of metrics.jsonl", least=1),
     "training.eval_every_epochs": Field(
         10, "between figures on validation; 0 only at the end", least=0
@@ -135,7 +168,10 @@ _FIELDS = {
     "parallel.mapper": Field(
         "shard_map", "how a step is spread over devices", choices=("shard_map", "pmap")
     ),
-    "parallel.devices": Field(0, "that share a batch; 0 is all", least=0),
+    "parallel.devices": Field(0, "so many in all; 0 is all there are", least=0),
+    "parallel.cohort_devices": Field(
+        1, "devices that the networks are split over; the rest split the batch", least=1
+    ),
     "parallel.platform": Field(
         "", "where it must run; empty is anywhere", choices=("", "cpu", "gpu", "tpu")
     ),

@@ -25,15 +25,21 @@ class Rows(Protocol):
 
 
 class Batch(NamedTuple):
-    """A mini-batch: ``images`` [B, H, W, c] uint8, ``labels`` [B] int32, ``index`` [B] int32.
+    """A mini-batch, or the part of one that a device or a micro-batch holds.
 
-    ``index`` holds the row numbers in the split, which is what a memory bank is addressed with.
+    Attributes:
+        images: [B, H, W, c], uint8.
+        labels: [B], int32.
+        index: [B], int32, row numbers in the split, which a memory bank is addressed with.
+        position: [B], int32, places in the whole batch, which randomness follows: a view does not
+            depend on how the batch is divided.
     """
 
     images: Any
     labels: Any
     # A tuple has a method of this name, so checkers of types accept no array here.
     index: Any
+    position: Any
 
 
 @dataclasses.dataclass(frozen=True)

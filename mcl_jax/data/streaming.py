@@ -29,6 +29,7 @@ def stream(
     stop_step: int | None = None,
     threads: int = 8,
     prefetch: int = 2,
+    positions: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Returns the batches of ``start_step``, ``start_step + 1``, ... on the host.
 
@@ -42,6 +43,8 @@ def stream(
         stop_step: the step to end before, or None to go on for ever.
         threads: how many threads decode.
         prefetch: how many batches are decoded ahead.
+        positions: int32 [b], places in the batch of the rows that are wanted, where other processes
+            decode the others; None is the whole batch.
 
     Returns:
         An iterator of ``Batch`` of NumPy arrays; its ``close()`` ends the threads, and so does
@@ -69,7 +72,12 @@ def stream(
             f"sampler must be made for the {len(split)} rows of split, got one for "
             f"{sampler.num_rows}."
         )
-    return _batches(split, _Order(sampler, key), start_step, load, stop_step, threads, prefetch)
+    whole = np.arange(sampler.batch_size, dtype=np.int32)
+    wanted = whole if positions is None else positions
+    if not np.isin(wanted, whole).all():
+        raise DataError(f"positions must be from 0 to {len(whole) - 1}, got {wanted.tolist()}.")
+    order = _Order(sampler, key)
+    return _batches(split, order, wanted, start_step, load, stop_step, threads, prefetch)
 
 
 def _host() -> jax.Device:
@@ -106,6 +114,7 @@ class _Order:
 def _batches(
     split: Split,
     order: _Order,
+    positions: np.ndarray,
     step: int,
     load: Load,
     stop_step: int | None,
@@ -123,15 +132,15 @@ def _batches(
     try:
         while True:
             while len(waiting) < prefetch and (stop_step is None or step < stop_step):
-                index = order(step)
-                waiting.append(
-                    (index, [pool.submit(one, int(r), step, p) for p, r in enumerate(index)])
-                )
+                index = order(step)[positions]
+                places = zip(index.tolist(), positions.tolist(), strict=True)
+                waiting.append((index, [pool.submit(one, row, step, p) for row, p in places]))
                 step += 1
             if not waiting:
                 return
             index, images = waiting.popleft()
-            yield Batch(_stack([image.result() for image in images]), split.labels[index], index)
+            decoded = _stack([image.result() for image in images])
+            yield Batch(decoded, split.labels[index], index, positions)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

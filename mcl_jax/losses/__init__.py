@@ -26,6 +26,7 @@ from mcl_jax.losses.reduction import MCLTerms
 from mcl_jax.losses.regression import cosine_regression
 from mcl_jax.losses.similarity import cross_network_logits, l2_normalize, mean_cosine
 from mcl_jax.losses.terms import mcl_terms
+from mcl_jax.losses.topologies import topology
 
 __all__ = [
     "MCLTerms",
@@ -58,6 +59,7 @@ __all__ = [
     "soft_icl",
     "soft_vcl",
     "supcon",
+    "topology",
     "uniformity",
     "update_partition",
     "vcl",

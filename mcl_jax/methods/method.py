@@ -64,9 +64,10 @@ class Update:
 class Specs:
     """How a method's state lies over the mesh: a PartitionSpec, or a tree prefix of them.
 
-    Parameters, and with them the optimiser's state, are whole on every device.
+    The optimiser's state lies as the parameters it belongs to.
     """
 
+    params: Any = _WHOLE
     extras: Any = _WHOLE
 
 
@@ -75,26 +76,42 @@ def _refresh_nothing(state: Any, source: Split) -> None:
     del state, source
 
 
+def _read_nothing() -> None:
+    """A run starts from what is drawn."""
+
+
+def _load_nothing(params: Tree, extras: Tree, weights: Tree) -> tuple[Tree, Tree]:
+    """What is drawn stays."""
+    del weights
+    return params, extras
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
     """A paper's algorithm as pure functions.
 
     The trainer calls ``embed`` and then ``objective`` once a step, on each device, under the axes
     of `Setting`. A loss must be a mean over all devices' anchors (numerators and counts summed
-    over the data axis before dividing) and the same on all of them; so must metrics and extras.
+    over the data axis before dividing) and the same on all of that axis; so must metrics, and
+    extras. Over the cohort axis, which ``embed`` gathers embeddings and logits over, the trainer
+    averages loss and metrics.
 
     Attributes:
         init: (key, batch) to (params, extras); extras hold all that is no parameter: batch
             statistics, momentum networks, queues, banks, annealing.
         embed: (params, extras, batch, key, train) to (outputs, extras); outputs are a tree of
-            embeddings and logits, the network axis first.
+            embeddings and logits, [M, B, ...]; of a few micro-batches they are joined along B, and
+            extras are averaged.
         objective: (outputs, extras, batch, key) to (loss, (extras, metrics)); the loss is a
             scalar, or a dict of scalars where several updates descend different ones; metrics are
             a dict of scalars and of [M].
-        predict: (params, extras, uint8 images [B, H, W, c]) to Output; runs under no axis.
+        predict: (params, extras, uint8 images [B, H, W, c]) to Output of the networks that this
+            device has; uses no axis.
         updates: what moves the parameters; one entry for most methods.
         refresh: (state, training split) to new extras between epochs, or to None; deterministic.
-        specs: how extras lie over the mesh.
+        specs: how parameters and extras lie over the mesh.
+        read: () to arrays from files that a run starts from, or None; on the host.
+        load: (params, extras, those arrays) to (params, extras).
     """
 
     init: Callable[[jax.Array, Batch], tuple[Tree, Tree]]
@@ -104,3 +121,5 @@ class Method:
     updates: tuple[Update, ...]
     refresh: Callable[[Any, Split], Tree | None] = _refresh_nothing
     specs: Specs = dataclasses.field(default_factory=Specs)
+    read: Callable[[], Tree | None] = _read_nothing
+    load: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]] = _load_nothing

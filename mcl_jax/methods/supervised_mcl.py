@@ -8,6 +8,9 @@ of the whole batch, gathered over devices. With every weight 0 the networks are 
 ``deep_mutual`` alone it is deep mutual learning; with ``logit_distillation`` alone, ensemble logit
 distillation. One network is the solo baseline.
 
+``pair_weights`` or a ``topology`` says whom the contrast of a network is with, in the four terms of
+MCL; distillation is from all.
+
 The authors run the soft terms over all columns, the anchor's own included (``soft_self``); the
 paper's formula leaves it out.
 """
@@ -20,19 +23,21 @@ import optax
 from ml_collections import ConfigDict
 
 from mcl_jax import losses
-from mcl_jax.axes import gather, pmean, positions
+from mcl_jax.axes import gather, pmean
 from mcl_jax.cohort import Output, ensemble
 from mcl_jax.data import Batch
-from mcl_jax.methods.method import Method, Setting, Update
-from mcl_jax.methods.one_view import one_view
+from mcl_jax.methods import networks
+from mcl_jax.methods.method import Method, Setting
+from mcl_jax.methods.one_view import one_view, one_view_method
 from mcl_jax.methods.registry import register
 
 
 @register("supervised_mcl")
 def supervised_mcl(config: ConfigDict, setting: Setting) -> Method:
     """Builds the method from ``config.method``, whose fields are described in `mcl_jax.config`."""
-    cohort = one_view(config, setting)
+    view = one_view(config, setting)
     options = config.method
+    pair_weights = networks.pair_weights(config)
     axis_name = setting.axes.data
 
     def objective(
@@ -40,9 +45,7 @@ def supervised_mcl(config: ConfigDict, setting: Setting) -> Method:
     ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
         del key
         keys = gather(outputs.embeddings, axis_name, axis=1)
-        others = losses.not_self(
-            positions(batch.labels.shape[0], axis_name), jnp.arange(keys.shape[1])
-        )
+        others = losses.not_self(batch.position, jnp.arange(keys.shape[1]))
         positives = losses.same_class(batch.labels, gather(batch.labels, axis_name)) & others
         terms = losses.mcl_terms(
             outputs.embeddings,
@@ -53,6 +56,7 @@ def supervised_mcl(config: ConfigDict, setting: Setting) -> Method:
             temperature=options.temperature,
             soft_temperature=options.soft_temperature,
             numerator=options.numerator,
+            pair_weights=pair_weights,
             axis_name=axis_name,
             chunk_size=options.chunk_size or None,
         )._asdict()
@@ -81,9 +85,7 @@ def supervised_mcl(config: ConfigDict, setting: Setting) -> Method:
         }
         return loss, (extras, metrics)
 
-    return Method(
-        cohort.init, cohort.embed, objective, cohort.predict, (Update(setting.optimizer),)
-    )
+    return one_view_method(config, setting, view, objective)
 
 
 def _accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ from mcl_jax.report.events import last_start
 from mcl_jax.report.log import MetricsLog
 from mcl_jax.report.page import write_page
 from mcl_jax.report.progress import Progress
-from mcl_jax.report.recorder import Recorder
+from mcl_jax.report.recorder import Recorder, SilentRecorder
 from mcl_jax.report.table import closing_table
 from mcl_jax.report.weights_and_biases import ReportError
 
@@ -14,6 +14,7 @@ __all__ = [
     "Progress",
     "Recorder",
     "ReportError",
+    "SilentRecorder",
     "closing_table",
     "last_start",
     "write_json",

@@ -5,7 +5,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from mcl_jax.report.units import duration, size
+from mcl_jax.report.units import duration, each, size
 
 
 def dry_run_table(figures: dict[str, Any]) -> Table:
@@ -32,16 +32,17 @@ def dry_run_table(figures: dict[str, Any]) -> Table:
 
 
 def _counts(figures: dict[str, Any]) -> dict[str, str]:
+    of_networks = {
+        "parameters of a network, heads included": each(figures["parameters"]["networks"])
+    }
     counts = {
-        "parameters of a network, heads included": figures["parameters"]["network"],
         f"parameters of the cohort of {figures['networks']}": figures["parameters"]["cohort"],
         **{f"{split} rows": rows for split, rows in figures["rows"].items()},
         "steps": figures["steps"],
         "steps an epoch": figures["steps_per_epoch"],
     }
-    return {name: f"{count:,}" for name, count in counts.items()} | {
-        "epochs": f"{figures['epochs']:,.1f}"
-    }
+    shown = {name: f"{count:,}" for name, count in counts.items()}
+    return of_networks | shown | {"epochs": f"{figures['epochs']:,.1f}"}
 
 
 def _memory(figures: dict[str, Any]) -> dict[str, str]:

@@ -112,6 +112,10 @@ class Recorder:
         """
         self._events.write("info", event, fields)
 
+    def say(self, text: str) -> None:
+        """Shows a line among the progress; it is kept nowhere."""
+        self._progress.say(text)
+
     def warn(self, text: str) -> None:
         """Writes a warning to ``log.jsonl`` and to standard error."""
         self._events.write("warning", "warning", {"text": text})
@@ -125,6 +129,39 @@ class Recorder:
         """
         for file in self._files:
             file.sync()
+
+
+class SilentRecorder(Recorder):
+    """As `Recorder`, of a process that leaves all of it to another one: records nothing.
+
+    Example:
+        >>> with SilentRecorder() as recorder:
+        ...     recorder.metrics({"step": 1, "loss": 0.5})
+        >>> recorder.kept
+        []
+    """
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+        self.kept = []
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def metrics(self, record: dict[str, Any]) -> None:
+        """Leaves the figures of a step to the other process."""
+
+    def event(self, event: str, **fields: Any) -> None:
+        """Leaves to the other process what happened."""
+
+    def say(self, text: str) -> None:
+        """Shows nothing."""
+
+    def warn(self, text: str) -> None:
+        """Leaves a warning to the other process."""
+
+    def sync(self) -> None:
+        """Returns at once: nothing is recorded here."""
 
 
 def tagged(record: dict[str, Any]) -> Iterator[tuple[str, float]]:

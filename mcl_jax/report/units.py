@@ -1,5 +1,7 @@
 """Bytes and seconds as people read them."""
 
+from collections.abc import Sequence
+
 
 def size(count: float) -> str:
     """A number of bytes.
@@ -30,3 +32,14 @@ def duration(seconds: float) -> str:
         if seconds < 100 * length:
             return f"{seconds / length:.1f} {unit}"
     return f"{seconds / 3600:.1f} h"
+
+
+def each(counts: Sequence[int]) -> str:
+    """A count of each network: one number where all are the same.
+
+    Example:
+        >>> each([1234, 1234]), each([1234, 5])
+        ('1,234', '1,234 and 5')
+    """
+    different = [f"{count:,}" for count in (counts if len(set(counts)) > 1 else counts[:1])]
+    return " and ".join([", ".join(different[:-1]), different[-1]] if different[1:] else different)

@@ -23,6 +23,7 @@ import orbax.checkpoint as ocp
 from mcl_jax import atomic
 from mcl_jax.config import saved_steps
 from mcl_jax.training.optimizer import path_name
+from mcl_jax.training.processes import whole
 from mcl_jax.training.state import TrainState
 
 _MANIFEST = "manifest.json"
@@ -69,7 +70,16 @@ class Checkpoints:
         self._folder, self._keep = folder.absolute(), keep
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="mcl_jax.checkpoint")
         self._pending: tuple[int, Future[None]] | None = None
-        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        # Of several processes this one writes what is on its host; Orbax is to wait for none.
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(),
+            active_processes={jax.process_index()},
+            barrier_sync_key_prefix="mcl_jax",
+        )
+        self._orbax = ocp.Checkpointer(
+            ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+            multiprocessing_options=alone,
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -108,16 +118,17 @@ class Checkpoints:
         """Copies the state to the host and has it written, unless its step is there already.
 
         Args:
-            state: on the devices; the next step may donate it once this returns.
+            state: on the devices; the next step may donate it once this returns. Where it lies
+                split over processes, all of them save at the same step.
             validation_accuracy: mean over networks, if the state was judged.
 
         Raises:
             StorageError: this state or the one before could not be written.
         """
         self.wait()
-        step = int(state.step)
+        step, host = int(state.step), _to_host(state)
         if step not in self.steps():
-            written = self._writer.submit(self._write, step, _to_host(state), validation_accuracy)
+            written = self._writer.submit(self._write, step, host, validation_accuracy)
             self._pending = step, written
 
     def wait(self) -> None:
@@ -222,7 +233,7 @@ class Checkpoints:
         folder = self._folder / str(step)
         manifest = _read_manifest(folder)
         _compare(manifest["files"], _hash_files(folder), "file")
-        blank = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), jax.eval_shape(_plain, like))
+        blank = blank_host(like)
         try:
             host = self._orbax.restore(folder / _STATE, args=ocp.args.StandardRestore(blank))
             jax.tree.map(_check_alike, host, blank)
@@ -232,7 +243,43 @@ class Checkpoints:
                 f"was written by another version of mcl_jax or of the method ({_reason(error)})."
             ) from error
         _compare(manifest["leaves"], _hash_leaves(host), "array")
-        return _typed(host, like)
+        return typed(host, like)
+
+
+class CheckpointsElsewhere(Checkpoints):
+    """As `Checkpoints`, of a process that leaves them to another one: only helps to gather."""
+
+    def __init__(self) -> None:
+        """Opens no folder."""
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        pass
+
+    def steps(self) -> list[int]:
+        """None is here."""
+        return []
+
+    def best(self) -> None:
+        """None is here."""
+
+    def save(self, state: TrainState, validation_accuracy: float | None = None) -> None:
+        """Gathers the state with the process that writes it."""
+        del validation_accuracy
+        _to_host(state)
+
+    def wait(self) -> None:
+        """Returns at once: nothing is written here."""
+
+    def check(self) -> None:
+        """Finds nothing amiss: nothing is written here."""
+
+    def restore(self, like: TrainState, step: int | None = None) -> Restored:
+        """Reads nothing."""
+        del like, step
+        return Restored(None, [])
+
+    def set_aside_after(self, step: int) -> None:
+        """Moves nothing."""
 
 
 def _check_alike(leaf: np.ndarray, blank: np.ndarray) -> None:
@@ -248,21 +295,26 @@ def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _plain(tree: Any) -> Any:
+def plain(tree: Any) -> Any:
     """The tree with random keys as numbers."""
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
 
 
-def _typed(tree: Any, like: Any) -> Any:
-    """Undoes `_plain`, for random keys of JAX's default implementation."""
+def typed(tree: Any, like: Any) -> Any:
+    """Undoes `plain`, for random keys of JAX's default implementation."""
     return jax.tree.map(
         lambda x, model: jax.random.wrap_key_data(x) if _is_key(model) else x, tree, like
     )
 
 
+def blank_host(like: Any) -> Any:
+    """NumPy arrays of any content, of the shapes and dtypes of `plain`."""
+    return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), jax.eval_shape(plain, like))
+
+
 def _to_host(state: TrainState) -> TrainState:
     """A copy: on a CPU, arrays of the host may be the device's own memory."""
-    return jax.tree.map(lambda x: np.array(x, copy=True), jax.device_get(_plain(state)))
+    return jax.tree.map(lambda x: np.array(x, copy=True), whole(plain(state)))
 
 
 def _hash_files(folder: pathlib.Path) -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
+from mcl_jax import cohort
+from mcl_jax.training import processes
+from mcl_jax.training.footprint import compile_step
 from mcl_jax.training.loop import ready
 from mcl_jax.training.run import Run, batches, initial_state
 from mcl_jax.training.state import TrainState
@@ -34,11 +37,9 @@ def dry_run(config: ConfigDict) -> dict[str, Any]:
     held = _held(state, run)
     inputs = batches(config, run, state)
     data = next(inputs)
-    began = time.perf_counter()
-    step: Any = run.step  # both mappers' can be lowered
-    compiled = step.lower(state, data).compile()  # a call finds it compiled
-    compile_seconds = time.perf_counter() - began
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    took = compile_step(run.step, state, data)
+    processes.meet()
+    total = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     seconds = _time(run, state, itertools.chain([data], inputs))
     seconds /= config.training.steps_per_dispatch
     dataset, devices = run.dataset, run.mapper.devices
@@ -47,15 +48,15 @@ def dry_run(config: ConfigDict) -> dict[str, Any]:
         "dataset": config.data.name,
         "rows": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
         "networks": config.method.networks,
-        "parameters": {"network": parameters // config.method.networks, "cohort": parameters},
+        "parameters": {"networks": cohort.parameter_counts(state.params), "cohort": total},
         "steps": run.steps,
         "steps_per_epoch": run.steps_per_epoch,
         "epochs": run.steps / run.steps_per_epoch,
         "devices": f"{len(devices)} {devices[0].device_kind}",
         "held_bytes": held,
-        "step_bytes": _step_memory(compiled),
-        "peak_bytes": _peak(devices),
-        "compile_seconds": compile_seconds,
+        "step_bytes": took.bytes,
+        "peak_bytes": _peak(run.mapper.local_devices),
+        "compile_seconds": took.seconds,
         "step_seconds": seconds,
         "images_per_second": config.data.batch_size / seconds,
         "epoch_seconds": seconds * run.steps_per_epoch,
@@ -88,19 +89,7 @@ def _bytes(tree: Any) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
-def _step_memory(compiled: Any) -> dict[str, int] | None:
-    """Bytes that the compiled step has on each device while it runs."""
-    memory = compiled.memory_analysis()
-    if memory is None:
-        return None
-    arguments, temporary = memory.argument_size_in_bytes, memory.temp_size_in_bytes
-    # What is donated is used again for results.
-    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    total = arguments + temporary + results
-    return {"arguments": arguments, "temporary": temporary, "results": results, "total": total}
-
-
-def _peak(devices: tuple[jax.Device, ...]) -> int | None:
-    """The most bytes that any of the devices had in use so far."""
+def _peak(devices: Sequence[jax.Device]) -> int | None:
+    """The most bytes that any of the devices, all of this process, had in use so far."""
     stats = [device.memory_stats() or {} for device in devices]
     return max((x["peak_bytes_in_use"] for x in stats if "peak_bytes_in_use" in x), default=None)

@@ -14,6 +14,7 @@ import numpy as np
 from mcl_jax import data
 from mcl_jax.axes import Axes, positions
 from mcl_jax.data import Batch, Sampler, Split
+from mcl_jax.training import processes
 from mcl_jax.training.parallel import Mapper
 from mcl_jax.training.state import Stream, stream
 
@@ -37,8 +38,9 @@ def resident_feed(axes: Axes, devices: int) -> Callable[[Resident, jax.Array, ja
 
     def feed(resident: Resident, key: jax.Array, step: jax.Array) -> Batch:
         rows = data.draw(resident.sampler, stream(key, Stream.DATA), step)
-        rows = rows[positions(len(rows) // devices, axes.data)]
-        return Batch(resident.images[rows], resident.labels[rows], rows)
+        position = positions(len(rows) // devices, axes.data)
+        rows = rows[position]
+        return Batch(resident.images[rows], resident.labels[rows], rows, position)
 
     return feed
 
@@ -61,10 +63,15 @@ def resident_batches(mapper: Mapper, split: Split, sampler: Sampler) -> Iterator
 def streamed_batches(
     mapper: Mapper, split: Split, sampler: Sampler, key: jax.Array, start: int, side: int
 ) -> Iterator[Batch]:
-    """Batches from ``start`` on, randomly cropped to ``side``, decoded ahead, over the devices."""
+    """Batches from ``start`` on, randomly cropped to ``side``, decoded ahead, over the devices.
+
+    Each process decodes the rows of its own devices.
+    """
     crop = functools.partial(data.random_resized_crop, size=side)
-    for batch in data.stream(split, sampler, stream(key, Stream.DATA), start, crop):
-        yield mapper.split(batch)
+    here = np.array(mapper.local_rows(sampler.batch_size), np.int32)
+    draws = stream(processes.at_hand(key), Stream.DATA)
+    for batch in data.stream(split, sampler, draws, start, crop, positions=here):
+        yield mapper.split_local(batch)
 
 
 def load_rows(split: Split, rows: np.ndarray, side: int) -> np.ndarray:

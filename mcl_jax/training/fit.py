@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from mcl_jax.config import ConfigError
 from mcl_jax.data import Dataset, Split
 from mcl_jax.report.units import size
+from mcl_jax.training.parallel import Mapper
 
 
 def check_dataset(config: ConfigDict, dataset: Dataset) -> None:
@@ -101,20 +102,20 @@ def _check_positives(config: ConfigDict, train: Split) -> None:
         )
 
 
-def check_memory(state: Any, train: Split, devices: tuple[jax.Device, ...]) -> None:
+def check_memory(state: Any, train: Split, mapper: Mapper) -> None:
     """Stops a run whose state alone does not fit, where XLA would end the process.
 
     Args:
         state: the run's, of arrays or of shapes and dtypes.
         train: the training rows; those in memory are put on every device whole.
-        devices: where they go.
+        mapper: the devices; networks may be split over some of them.
 
     Raises:
         ConfigError: a device has less memory.
     """
-    limit = _memory(devices)
+    limit = _memory(mapper.local_devices)
     leaves = jax.tree.leaves(state)
-    held = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    held = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves) / mapper.cohort
     images = 0 if train.images is None else train.images.nbytes
     if limit is not None and held + images > limit:
         raise ConfigError(

@@ -1,19 +1,19 @@
 """What went wrong in a step whose loss or gradient is not finite, and embeddings that collapse."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mcl_jax import atomic
-from mcl_jax.axes import Axes
+from mcl_jax import atomic, cohort
 from mcl_jax.data import Batch
-from mcl_jax.methods import Method
+from mcl_jax.training.gradients import Differentiator
 from mcl_jax.training.optimizer import path_name
 from mcl_jax.training.state import TrainState
-from mcl_jax.training.step import Feed, Step, differentiate
+from mcl_jax.training.step import Feed, Step
 
 # Two different images are this alike to a network that tells nothing apart.
 COLLAPSED = 0.999
@@ -24,28 +24,24 @@ class NotFiniteError(FloatingPointError):
     """A loss or a gradient is not finite: one sentence that names step, term and network."""
 
 
-def make_inspection(method: Method, axes: Axes, feed: Feed) -> Step:
+def make_inspection(gradients_of: Differentiator, feed: Feed) -> Step:
     """Builds the program that repeats a step and says which of its numbers are finite.
 
     Args:
-        method: what is trained.
-        axes: names of the mapped axes the program runs under.
+        gradients_of: losses and gradients of what is trained.
         feed: (data, key, step) to this device's Batch.
 
     Returns:
-        A function (state, data) to (state, tree of bool): ``metrics``, each as finite or not,
-        and ``gradients``, whose leaves are [M] where a parameter is [M, ...].
+        A function (state, data) to (state, tree of bool): ``metrics``, each as finite or not, and
+        ``gradients``, as the parameters are, each number as finite or not.
     """
-
-    def of_networks(leaf: jax.Array) -> jax.Array:
-        return jnp.all(jnp.isfinite(leaf), axis=tuple(range(1, leaf.ndim)))
 
     def inspect(state: TrainState, data: Any) -> tuple[TrainState, dict[str, Any]]:
         batch = feed(data, state.key, state.step)
-        values, gradients, _, metrics = differentiate(method, axes, state, batch)
+        values, gradients, _, metrics = gradients_of(state, batch)
         return state, {
             "metrics": jax.tree.map(jnp.isfinite, {**values, **metrics}),
-            "gradients": jax.tree.map(of_networks, gradients),
+            "gradients": jax.tree.map(jnp.isfinite, gradients),
         }
 
     return inspect
@@ -59,13 +55,14 @@ def describe(finite: dict[str, Any]) -> str:
 
     Returns:
         A phrase such as ``"cross_entropy of network 1, loss and the gradient of network 1
-        (encoder/conv1/kernel)"``.
+        (networks_0_to_1/encoder/conv1/kernel)"``.
 
     Example:
         >>> import numpy as np
         >>> metrics = {"loss": np.array(False), "cross_entropy": np.array([True, False])}
-        >>> describe({"metrics": metrics, "gradients": ({"w": np.array([True, False])},)})
-        'cross_entropy of network 1, loss and the gradient of network 1 (w)'
+        >>> gradients = {"networks_0_to_1": {"w": np.array([[True, True], [True, False]])}}
+        >>> describe({"metrics": metrics, "gradients": (gradients,)})
+        'cross_entropy of network 1, loss and the gradient of network 1 (networks_0_to_1/w)'
     """
     terms = [
         name + _networks(np.flatnonzero(~np.atleast_1d(good)), np.ndim(good) > 0)
@@ -73,18 +70,27 @@ def describe(finite: dict[str, Any]) -> str:
         if not np.all(good)
     ]
     broken = {
-        path_name(path[1:]): np.flatnonzero(~np.atleast_1d(good))
+        path_name(path[1:]): good
         for path, good in jax.tree_util.tree_leaves_with_path(finite["gradients"])
         if not np.all(good)
     }
     if broken:
         some = ", ".join(list(broken)[:_NAMED]) + (", ..." if len(broken) > _NAMED else "")
-        networks = np.unique(np.concatenate(list(broken.values())))
-        terms.append(f"the gradient{_networks(networks, True)} ({some})")
+        networks = sorted({a for name, good in broken.items() for a in _owners(name, good)})
+        terms.append(f"the gradient{_networks(networks, bool(networks))} ({some})")
     return " and ".join([", ".join(terms[:-1]), terms[-1]]) if terms[1:] else "".join(terms)
 
 
-def _networks(indices: np.ndarray, known: bool) -> str:
+def _owners(name: str, good: np.ndarray) -> list[int]:
+    """The networks whose numbers are not finite; none for a parameter of several networks."""
+    key, *rest = name.split("/")
+    networks = cohort.networks_of(key)
+    if networks is None or "shared" in rest[:1]:
+        return []
+    return [a for a, one in zip(networks, good, strict=True) if not np.all(one)]
+
+
+def _networks(indices: Sequence[int] | np.ndarray, known: bool) -> str:
     """`` of networks 0 and 1``, or nothing where a number belongs to all networks."""
     if not known:
         return ""

@@ -1,5 +1,6 @@
 """A run from its start to its summary: train, log, judge on validation, keep checkpoints."""
 
+import contextlib
 import functools
 import json
 import pathlib
@@ -8,6 +9,7 @@ import shlex
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -15,12 +17,19 @@ import jax
 from ml_collections import ConfigDict
 
 import mcl_jax
+from mcl_jax import cohort, data
 from mcl_jax import config as config_lib
-from mcl_jax import data
 from mcl_jax.evaluation import Judge
-from mcl_jax.report import Recorder, last_start, write_json
-from mcl_jax.training import parallel
-from mcl_jax.training.checkpoint import Checkpoints, StorageError
+from mcl_jax.report import Recorder, SilentRecorder, last_start, write_json
+from mcl_jax.training import parallel, processes
+from mcl_jax.training.checkpoint import (
+    Checkpoints,
+    CheckpointsElsewhere,
+    StorageError,
+    blank_host,
+    plain,
+    typed,
+)
 from mcl_jax.training.clock import Clock
 from mcl_jax.training.exclusive import exclusive
 from mcl_jax.training.feed import load_rows
@@ -56,19 +65,17 @@ def train_and_evaluate(
     """
     began = time.perf_counter()
     run = ready(config)
-    workdir = pathlib.Path(workdir)
-    kept = workdir / "checkpoints", config.training.keep_checkpoints
-    with exclusive(workdir) as folder, Checkpoints(*kept) as checkpoints:
-        config_lib.claim(folder, config, run.steps)
-        if checkpoints.latest_step() == run.steps:
-            finished = _finished(folder / "summary.json", config, run.steps)
-            if finished:
-                return finished
+    folder = pathlib.Path(workdir)
+    with _claimed(folder, config, run) as checkpoints:
+        done = checkpoints.latest_step() == run.steps
+        finished = processes.agree(_finished(folder, config, run.steps) if done else None)
+        if finished:
+            return finished
         state, damage = _restored(config, run, checkpoints)
         start = int(state.step)
         if damage:
             checkpoints.set_aside_after(start)
-        with Recorder(folder, config, start=start, steps=run.steps) as recorder:
+        with _recorder(folder, config, run, start) as recorder:
             circumstances = _circumstances(config, run, state)
             changes = _changes(folder / "log.jsonl", circumstances) if start else []
             recorder.event("started", **circumstances)
@@ -80,14 +87,48 @@ def train_and_evaluate(
                     f"where an unbroken one ends."
                 )
             clock = Clock(began, recorder.kept[-1]["seconds"] if recorder.kept else 0.0)
+            traced = profile_steps if processes.is_writer() else 0
             session = Session(
-                config, run, judge(config, run), checkpoints, recorder, clock, folder, profile_steps
+                config, run, judge(config, run), checkpoints, recorder, clock, folder, traced
             )
             state = train(session, state)
             summary = _summary(session, state)
-            write_json(folder / "summary.json", summary)
+            if processes.is_writer():
+                write_json(folder / "summary.json", summary)
             recorder.event("finished", step=summary["steps"], seconds=summary["seconds"])
-    return summary
+    return processes.agree(summary)
+
+
+@contextlib.contextmanager
+def _claimed(folder: pathlib.Path, config: ConfigDict, run: Run) -> Iterator[Checkpoints]:
+    """The checkpoints of the workdir, which the writer keeps all others out of."""
+    _check_same(config)
+    if not processes.is_writer():
+        yield CheckpointsElsewhere()
+        return
+    kept = folder / "checkpoints", config.training.keep_checkpoints
+    with exclusive(folder), Checkpoints(*kept) as checkpoints:
+        config_lib.claim(folder, config, run.steps)
+        yield checkpoints
+
+
+def _check_same(config: ConfigDict) -> None:
+    """Raises ConfigError where a process was given another configuration than process 0."""
+    here = config_lib.flatten(config)
+    there = processes.agree({name: repr(value) for name, value in here.items()})
+    other = sorted(name for name in here if repr(here[name]) != there.get(name))
+    if other:
+        raise config_lib.ConfigError(
+            f"all processes must be given one configuration, but {other[0]} is {here[other[0]]} in "
+            f"process {jax.process_index()} and {there.get(other[0])} in process 0."
+        )
+
+
+def _recorder(folder: pathlib.Path, config: ConfigDict, run: Run, start: int) -> Recorder:
+    """What the writer shows and writes of the run."""
+    if not processes.is_writer():
+        return SilentRecorder()
+    return Recorder(folder, config, start=start, steps=run.steps)
 
 
 def restore(
@@ -136,8 +177,10 @@ def _wanted(checkpoints: Checkpoints, folder: pathlib.Path, step: int | str) -> 
 def ready(config: ConfigDict) -> Run:
     """Devices, data set and method of a configuration."""
     options = config.parallel
-    mapper = parallel.create(options.mapper, options.devices, options.platform)
-    config_lib.check(config, len(mapper.devices))
+    mapper = parallel.create(
+        options.mapper, options.devices, options.platform, options.cohort_devices
+    )
+    config_lib.check(config, mapper.data_devices)
     dataset = data.load(
         config.data.name,
         validation_size=config.data.validation_size,
@@ -150,7 +193,7 @@ def ready(config: ConfigDict) -> Run:
 
 def judge(config: ConfigDict, run: Run) -> Judge:
     """What judges the run's networks."""
-    devices, dataset = len(run.mapper.devices), run.dataset
+    devices, dataset = run.mapper.data_devices, run.dataset
     most = max(map(len, (dataset.train, dataset.validation, dataset.test)))
     batch_size = min(config.evaluation.batch_size, most)
     return Judge(
@@ -165,20 +208,25 @@ def judge(config: ConfigDict, run: Run) -> Judge:
 def _restored(
     config: ConfigDict, run: Run, checkpoints: Checkpoints, step: int | None = None
 ) -> tuple[TrainState, list[str]]:
-    """The state of a step, or the newest unharmed, or the one at step 0; and what is damaged."""
+    """The state of a step, or the newest unharmed, or the one at step 0; and what is damaged.
+
+    The workdir need not be there for other processes than the writer, which gives them the state.
+    """
     found = checkpoints.restore(run.like, step)
-    if found.state is None:
+    if not processes.agree(found.state is not None):
         return initial_state(config, run), found.damage
-    return run.mapper.place(found.state, run.method.specs), found.damage
+    host = blank_host(run.like) if found.state is None else plain(found.state)
+    state = typed(processes.share(host), run.like)
+    return run.mapper.place(state, run.layout), found.damage
 
 
-def _finished(path: pathlib.Path, config: ConfigDict, steps: int) -> dict[str, Any] | None:
+def _finished(folder: pathlib.Path, config: ConfigDict, steps: int) -> dict[str, Any] | None:
     """The summary of a run that has nothing left to do: test is not read again.
 
     None where there is none of these steps and this evaluation, or where it is damaged.
     """
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         same = summary["steps"] == steps and summary["evaluation"] == config.evaluation.to_dict()
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -204,13 +252,12 @@ def _changes(path: pathlib.Path, now: dict[str, Any]) -> list[str]:
 def _circumstances(config: ConfigDict, run: Run, state: TrainState) -> dict[str, Any]:
     """What a colleague needs to know to do the same again."""
     dataset = run.dataset
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     return {
         "command": shlex.join(sys.orig_argv),
         "step": int(state.step),
         "steps": run.steps,
         "steps_per_epoch": run.steps_per_epoch,
-        "parameters": parameters // config.method.networks,
+        "parameters": cohort.parameter_counts(state.params),
         "dataset": {
             "name": dataset.name,
             "train": len(dataset.train),
@@ -227,15 +274,16 @@ def _circumstances(config: ConfigDict, run: Run, state: TrainState) -> dict[str,
 
 
 def _devices(run: Run) -> str:
-    devices = run.mapper.devices
-    return f"{len(devices)} {devices[0].device_kind}"
+    devices, together = run.mapper.devices, processes.count()
+    several = f" of {together} processes" if together > 1 else ""
+    return f"{len(devices)} {devices[0].device_kind}{several}"
 
 
 def _summary(session: Session, state: TrainState) -> dict[str, Any]:
     """The figures of a finished run, test among them."""
     config, run, clock = session.config, session.run, session.clock
     figures = session.judge.full(predictor(run, state), session.keep_outputs(int(state.step)))
-    random = predictor(run, initial_state(config, run))
+    random = predictor(run, initial_state(config, run, drawn=True))
     best = session.checkpoints.best()
     return {
         "name": config.name,

@@ -45,27 +45,45 @@ def decay_mask(exclude: Sequence[str]) -> Any:
 def clip_per_network(max_norm: float) -> optax.GradientTransformation:
     """Scales each network's gradient to a norm of at most ``max_norm``.
 
-    Computes ``g[a] min(1, max_norm / ||g[a]||)``, the norm over all parameters of network a.
+    Computes ``g[a] min(1, max_norm / ||g[a]||)``, the norm over all parameters of network a; what
+    networks share is clipped by a norm of its own.
 
     Args:
         max_norm: above 0.
 
     Returns:
-        A transformation of gradients whose leaves are [M, ...].
+        A transformation of a cohort's gradients, ``{KEY: tree}`` as `mcl_jax.cohort` has them.
 
     Example:
         >>> import jax.numpy as jnp
         >>> clip = clip_per_network(1.0)
-        >>> clip.update({"w": jnp.array([[3.0, 4.0], [0.3, 0.4]])}, clip.init({}))[0]["w"].tolist()
+        >>> gradients = {"networks_0_to_1": {"w": jnp.array([[3.0, 4.0], [0.3, 0.4]])}}
+        >>> clip.update(gradients, clip.init({}))[0]["networks_0_to_1"]["w"].round(3).tolist()
         [[0.6000000238418579, 0.800000011920929], [0.30000001192092896, 0.4000000059604645]]
     """
-    one = optax.clip_by_global_norm(max_norm)
 
     def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, Any]:
         del params
-        return jax.vmap(lambda gradient: one.update(gradient, state)[0])(updates), state
+        squares: dict[tuple[str, bool], jax.Array] = {}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(updates):
+            owner, own_axes = _owner(path, leaf)
+            squares[owner] = squares.get(owner, 0.0) + jnp.sum(jnp.square(leaf), own_axes)
+
+        def clipped(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+            owner, own_axes = _owner(path, leaf)
+            norm = jnp.expand_dims(jnp.sqrt(squares[owner]), own_axes)
+            return jnp.where(norm > max_norm, leaf / norm * max_norm, leaf)
+
+        return jax.tree_util.tree_map_with_path(clipped, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def _owner(path: tuple[Any, ...], leaf: jax.Array) -> tuple[tuple[str, bool], tuple[int, ...]]:
+    """Whose a parameter is, and its axes beside that of networks, which shared ones have not."""
+    names = path_name(path).split("/")
+    shared = names[1] == "shared"
+    return (names[0], shared), tuple(range(0 if shared else 1, leaf.ndim))
 
 
 def learning_rate(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.Schedule:

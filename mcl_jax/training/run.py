@@ -1,12 +1,12 @@
 """A run made ready: data set, method, sampler, schedule and the mapped step."""
 
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
 from mcl_jax import config as config_lib
@@ -22,6 +22,7 @@ from mcl_jax.training.feed import (
     streamed_batches,
     streamed_feed,
 )
+from mcl_jax.training.gradients import Differentiator
 from mcl_jax.training.guard import make_inspection
 from mcl_jax.training.parallel import Mapper
 from mcl_jax.training.state import TrainState
@@ -41,6 +42,8 @@ class Run(NamedTuple):
         step: (state, data) to (state, metrics), compiled for all devices; donates the state.
         inspect: (state, data) to (state, what is finite of the step), for a step that failed.
         like: structure, shapes and dtypes of the state.
+        layout: how the state lies over the mesh, as PartitionSpecs.
+        predict: (state, images [B, H, W, c]) to Output, compiled for all devices.
     """
 
     dataset: Dataset
@@ -52,6 +55,8 @@ class Run(NamedTuple):
     step: Callable[..., Any]
     inspect: Callable[..., Any]
     like: TrainState
+    layout: TrainState
+    predict: Callable[..., Any]
 
 
 def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
@@ -83,26 +88,34 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         mean=mean,
         std=std,
         axes=mapper.axes,
-        devices=len(mapper.devices),
+        devices=mapper.data_devices,
         optimizer=optimizer.create(config.optimizer, steps, per_epoch),
     )
     method = methods.create(config, setting)
-    streams = dataset.train.streams
-    feed = streamed_feed if streams else resident_feed(mapper.axes, len(mapper.devices))
-    step = make_step(
-        method,
-        mapper.axes,
-        feed,
-        config.training.steps_per_dispatch,
-        unroll=mapper.devices[0].platform == "cpu",
-    )
-    inspection = make_inspection(method, mapper.axes, feed)
-    mapped, inspect = (
-        mapper.map(program, method.specs, data_is_split=streams) for program in (step, inspection)
-    )
     like = jax.eval_shape(_creator(config, dataset, method), jax.random.key(config.seed))
-    fit.check_memory(like, dataset.train, mapper.devices)
-    return Run(dataset, method, mapper, sampler, steps, per_epoch, mapped, inspect, like)
+    fit.check_memory(like, dataset.train, mapper)
+    layout = states.layout(like, method.specs)
+    streams, unroll = dataset.train.streams, mapper.devices[0].platform == "cpu"
+    feed = streamed_feed if streams else resident_feed(mapper.axes, mapper.data_devices)
+    micro = config.training.micro_batches
+    step = make_step(method, mapper.axes, feed, config.training.steps_per_dispatch, unroll, micro)
+    inspection = make_inspection(Differentiator(method, mapper.axes, micro, unroll), feed)
+    found = {"metrics": PartitionSpec(), "gradients": (layout.params,) * len(method.updates)}
+    return Run(
+        dataset,
+        method,
+        mapper,
+        sampler,
+        steps,
+        per_epoch,
+        step=mapper.map(
+            step, layout, data_is_split=streams, keep_order=micro > 1 or config.model.remat
+        ),
+        inspect=mapper.map(inspection, layout, data_is_split=streams, results=found),
+        like=like,
+        layout=layout,
+        predict=mapper.predictor(method.predict, layout),
+    )
 
 
 def abstract_batch(config: ConfigDict, dataset: Dataset) -> Batch:
@@ -117,27 +130,40 @@ def abstract_batch(config: ConfigDict, dataset: Dataset) -> Batch:
         images=jax.ShapeDtypeStruct((size, *shape), jnp.uint8),
         labels=jax.ShapeDtypeStruct((size,), jnp.int32),
         index=jax.ShapeDtypeStruct((size,), jnp.int32),
+        position=jax.ShapeDtypeStruct((size,), jnp.int32),
     )
 
 
-def initial_state(config: ConfigDict, run: Run) -> TrainState:
-    """The state at step 0, on the devices."""
+def initial_state(config: ConfigDict, run: Run, *, drawn: bool = False) -> TrainState:
+    """The state at step 0, on the devices.
+
+    Args:
+        config: of the run.
+        run: made ready.
+        drawn: whether to leave out weights from files, for a network that has learned nothing.
+
+    Raises:
+        ConfigError: a file of weights cannot be read, or is of another network.
+    """
     # Compiling the many draws takes longer than drawing, unless XLA is told not to optimise.
     on_cpu = run.mapper.devices[0].platform == "cpu"
     options = {"xla_backend_optimization_level": 0} if on_cpu else None
-    create_once = jax.jit(_creator(config, run.dataset, run.method), compiler_options=options)
-    return run.mapper.place(create_once(jax.random.key(config.seed)), run.method.specs)
+    create_in_place = jax.jit(
+        _creator(config, run.dataset, run.method),
+        compiler_options=options,
+        out_shardings=run.mapper.shardings(run.layout),
+    )
+    weights = None if drawn else run.method.read()
+    return create_in_place(jax.random.key(config.seed), weights)
 
 
-def _creator(
-    config: ConfigDict, dataset: Dataset, method: Method
-) -> Callable[[jax.Array], TrainState]:
-    """The state at step 0 as a function of the run's key."""
+def _creator(config: ConfigDict, dataset: Dataset, method: Method) -> Callable[..., TrainState]:
+    """The state at step 0 as a function of the run's key and of weights from files."""
     batch = abstract_batch(config, dataset)
 
-    def create(key: jax.Array) -> TrainState:
+    def create(key: jax.Array, weights: Any = None) -> TrainState:
         blank = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), batch)
-        return states.create(method, key, blank)
+        return states.create(method, key, blank, weights)
 
     return create
 
@@ -154,15 +180,7 @@ def batches(config: ConfigDict, run: Run, state: TrainState) -> Iterator[Any]:
 
 def predictor(run: Run, state: TrainState) -> Callable[[np.ndarray], Output]:
     """The networks of a state as a function of uint8 images [B, H, W, c]."""
-    return lambda images: _predict(
-        run.method.predict, state.params, state.extras, run.mapper.split(images)
-    )
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _predict(predict: Callable[..., Output], params: Any, extras: Any, images: jax.Array) -> Output:
-    """Compiled once for a method, whichever state is asked."""
-    return predict(params, extras, images)
+    return lambda images: run.predict(state, images)
 
 
 def _sampler(config: ConfigDict, dataset: Dataset) -> Sampler:

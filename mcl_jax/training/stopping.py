@@ -15,8 +15,9 @@ TERMINATED = 128 + signal.SIGTERM  # 143, as shells have it
 class Stopping:
     """Notices that a run is to leave; a second Ctrl-C leaves at once.
 
-    Outside the main thread, where Python takes no signals, and in a run of several processes, whose
-    signals JAX gathers, only preemption notices count.
+    In a run of several processes it is JAX that takes SIGTERM, as a preemption notice, and finds a
+    step for all to leave after; Ctrl-C in any of them is handed on to it. Outside the main thread
+    Python takes no signals.
 
     Attributes:
         reason: why the run is to leave, ``"Ctrl-C"``, ``"SIGTERM"`` or ``"preemption"``; None
@@ -30,9 +31,9 @@ class Stopping:
         self.reason: str | None = None
 
     def __enter__(self) -> "Stopping":
-        alone = not jax.distributed.is_initialized()
-        if alone and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+        if threading.current_thread() is threading.main_thread():
+            together = jax.distributed.is_initialized()
+            for number in (signal.SIGINT,) if together else (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._notice)
         return self
 
@@ -46,12 +47,17 @@ class Stopping:
             # One that was not set by Python is not known to it.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
-    def wanted(self, step: int) -> bool:
-        """Whether to leave after ``step``: all processes of a run agree on the step."""
+    def wanted(self, dispatch: int) -> bool:
+        """Whether to leave after a dispatch: all processes of a run agree on it.
+
+        Args:
+            dispatch: its number; asked of each, in order.
+        """
         if jax.distributed.is_initialized():
-            if multihost_utils.reached_preemption_sync_point(step):
-                self.reason = "preemption"
-            return self.reason == "preemption"
+            if multihost_utils.reached_preemption_sync_point(dispatch):
+                self.reason = self.reason or "preemption"
+                return True
+            return False  # even after a signal: all leave at once
         return self.reason is not None
 
     def leave(self) -> None:
@@ -69,3 +75,5 @@ class Stopping:
         again = "; Ctrl-C again leaves at once" if number == signal.SIGINT else ""
         # Not by print: the signal may have come in the middle of one.
         os.write(2, f"\n{self.reason}: saves after this step and leaves{again}.\n".encode())
+        if jax.distributed.is_initialized():
+            os.kill(os.getpid(), signal.SIGTERM)  # to JAX, which tells the other processes

@@ -1,11 +1,11 @@
 """Steps, and what comes between them: figures, validation, checkpoints, reasons to stop."""
 
+import itertools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -14,9 +14,10 @@ from mcl_jax.cohort import Output
 from mcl_jax.data import Batch, Split
 from mcl_jax.evaluation import Judge, write_outputs
 from mcl_jax.report import Recorder
-from mcl_jax.training import guard
+from mcl_jax.training import guard, processes
 from mcl_jax.training.checkpoint import Checkpoints
 from mcl_jax.training.clock import Clock
+from mcl_jax.training.footprint import compile_step
 from mcl_jax.training.profiling import Profile
 from mcl_jax.training.run import Run, batches, predictor
 from mcl_jax.training.state import Stream, TrainState, stream
@@ -47,9 +48,11 @@ class Session(NamedTuple):
     profile_steps: int
 
     def keep_outputs(self, step: int) -> Callable[[str, Split, Output], None]:
-        """A function that writes what networks say of a split to ``outputs.npz``."""
+        """A function by which the writer keeps what networks say of a split in ``outputs.npz``."""
 
         def keep(name: str, split: Split, output: Output) -> None:
+            if not processes.is_writer():
+                return
             write_outputs(
                 self.workdir / "outputs.npz",
                 output,
@@ -79,6 +82,9 @@ def train(session: Session, state: TrainState) -> TrainState:
     if step == 0:
         state = _refreshed(run, state)
     inputs = batches(config, run, state)
+    if step < run.steps:
+        inputs = _compiled(session, state, inputs)
+    processes.meet()
     session.judge.rehearse(predictor(run, state))
     tracing = Profile(session.workdir, session.profile_steps)
     with Stopping() as stopping, tracing as profile:
@@ -89,7 +95,7 @@ def train(session: Session, state: TrainState) -> TrainState:
             due = _due(session, step)
             if due.refresh:
                 state = _refreshed(run, state)
-            compiled, leaving = step == first + dispatch, stopping.wanted(step)
+            compiled, leaving = step == first + dispatch, stopping.wanted(step // dispatch)
             if not (due.log or compiled or leaving):
                 continue
             values = {name: np.asarray(x).tolist() for name, x in jax.device_get(metrics).items()}
@@ -105,10 +111,20 @@ def train(session: Session, state: TrainState) -> TrainState:
             _judge_and_save(session, state, due, leaving)
             clock.resume()
         session.checkpoints.wait()
+        stopping.reason = processes.agree(stopping.reason)
         if stopping.reason:
             session.recorder.event("stopped", reason=stopping.reason, step=step)
             stopping.leave()
     return state
+
+
+def _compiled(session: Session, state: TrainState, inputs: Iterator[Any]) -> Iterator[Any]:
+    """Compiles the step and tells what it takes; returns the data of each dispatch."""
+    ahead = next(inputs)
+    took = compile_step(session.run.step, state, ahead)
+    session.recorder.event("compiled", **took._asdict())
+    session.recorder.say(took.sentence())
+    return itertools.chain([ahead], inputs)
 
 
 class _Due(NamedTuple):
@@ -143,7 +159,8 @@ def _judge_and_save(session: Session, state: TrainState, due: _Due, leaving: boo
         accuracy = _judged(session, state)
         checkpoints.wait()  # or it would depend on the disk which states are kept
         before = checkpoints.best()
-        best = before is None or accuracy >= before.validation_accuracy
+        # The writer alone knows what is kept.
+        best = processes.agree(before is None or accuracy >= before.validation_accuracy)
     if due.save or leaving or best:
         session.recorder.sync()
         checkpoints.save(state, accuracy)
@@ -186,28 +203,32 @@ def _warn_of_collapse(
 def _stop_not_finite(session: Session, state: TrainState) -> NoReturn:
     """Keeps the last good state and the batch after it, and says what failed."""
     run, step = session.run, int(state.step)
-    state = state._replace(finite=jnp.ones_like(state.finite))
+    state = state._replace(finite=run.mapper.replicate(np.ones((), bool)))
     session.recorder.sync()
     session.checkpoints.save(state)
     session.checkpoints.wait()
     inputs = next(batches(session.config, run, state))
     state, finite = run.inspect(state, inputs)
     batch = inputs if isinstance(inputs, Batch) else _drawn(run, state)
-    path = guard.write_batch(session.workdir, step + 1, jax.device_get(batch))
-    what = guard.describe(jax.device_get(finite)) or "a loss or a gradient"
+    batch, finite = processes.whole((batch, finite))
+    folder = session.workdir
+    path = guard.write_batch(folder, step + 1, batch) if processes.is_writer() else folder
+    what = guard.describe(finite) or "a loss or a gradient"
     text = (
         f"not finite at step {step + 1}: {what}; the state of step {step} is kept in "
         f"{session.workdir / 'checkpoints'}, the batch is in {path}."
     )
     session.recorder.event("stopped", reason=text, step=step)
-    raise guard.NotFiniteError(text)
+    raise guard.NotFiniteError(processes.agree(text))
 
 
 def _drawn(run: Run, state: TrainState) -> Batch:
     """The batch that a resident set gives after the state."""
-    rows = np.asarray(data.draw(run.sampler, stream(state.key, Stream.DATA), state.step))
+    key = stream(processes.at_hand(state.key), Stream.DATA)
+    rows = np.asarray(data.draw(run.sampler, key, int(state.step)))
     train = run.dataset.train
-    return Batch(train.take(rows).images, train.labels[rows], rows)
+    position = np.arange(len(rows), dtype=np.int32)
+    return Batch(train.take(rows).images, train.labels[rows], rows, position)
 
 
 def _refreshed(run: Run, state: TrainState) -> TrainState:
@@ -215,4 +236,4 @@ def _refreshed(run: Run, state: TrainState) -> TrainState:
     extras = run.method.refresh(state, run.dataset.train)
     if extras is None or not state.finite:
         return state
-    return state._replace(extras=run.mapper.replicate(extras))
+    return state._replace(extras=run.mapper.place(extras, run.layout.extras))

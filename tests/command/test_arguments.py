@@ -25,7 +25,7 @@ def test_values_and_flags_stand_in_any_order():
     ]
     arguments = parse(words)
     config = arguments.config
-    assert arguments[1:] == (pathlib.Path("somewhere"), False, False, 5)
+    assert arguments[1:] == (pathlib.Path("somewhere"), False, False, 5, None)
     assert (config.name, config.seed, config.data.seed) == ("quickstart-smoke", 3, 2)
     assert config.optimizer.learning_rate == 1.0
     assert config.views.flip is False
@@ -35,8 +35,15 @@ def test_values_and_flags_stand_in_any_order():
 
 def test_without_further_flags():
     arguments = parse([FILE])
-    assert arguments[1:] == (pathlib.Path("runs/quickstart"), False, True, 0)
+    assert arguments[1:] == (pathlib.Path("runs/quickstart"), False, True, 0, None)
     assert parse([FILE, "--dry_run"]).dry_run
+
+
+def test_one_of_several_processes():
+    assert parse([FILE, "--distributed"]).processes == (None, None, None)
+    words = [FILE, "--processes=2", "--process=0", "--coordinator"]
+    for address in ("localhost:1234", "10.0.0.1:1", "[::1]:65535"):
+        assert parse([*words, address]).processes == (address, 2, 0)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["-help"], [FILE, "--help", "--nope"]])
@@ -44,6 +51,7 @@ def test_help_is_asked_for(words):
     assert parse(words) is None
 
 
+TOGETHER = ("--processes=2", "--process=0")
 MISTAKES = [
     # the file
     ([], "--config is missing; try --config=configs/quickstart.py, or --help."),
@@ -134,6 +142,45 @@ MISTAKES = [
     (
         [FILE, "--config.parallel.platform=gpus"],
         "parallel.platform must be one of '' (any), cpu, gpu, tpu, got 'gpus'; did you mean gpu?",
+    ),
+    # processes
+    *(
+        (
+            [FILE, *given],
+            f"--coordinator, --processes and --process go together; {missing} is missing.",
+        )
+        for given, missing in (
+            (["--coordinator=a:1"], "--processes"),
+            (["--coordinator=a:1", "--processes=2"], "--process"),
+            (["--processes=2", "--process=0", "--distributed"], "--coordinator"),
+        )
+    ),
+    (
+        [FILE, *TOGETHER, "--coordinator=a:1", "--distributed"],
+        "--distributed asks the cluster, and goes without --coordinator, --processes and "
+        "--process.",
+    ),
+    *(
+        (
+            [FILE, *TOGETHER, f"--coordinator={address}"],
+            f"--coordinator must be HOST:PORT of process 0, got {address!r}.",
+        )
+        for address in ("", "a", "a:", ":1", "a:0", "a:65536", "a:b", "a b:1", "::1:2")
+    ),
+    (
+        [FILE, "--coordinator=a:1", "--processes=0", "--process=0"],
+        "--processes must be at least 1, got 0.",
+    ),
+    *(
+        (
+            [FILE, "--coordinator=a:1", "--processes=2", f"--process={index}"],
+            f"--process must be from 0 to 1, one below --processes, got {index}.",
+        )
+        for index in (-1, 2)
+    ),
+    (
+        [FILE, "--coordinator=a:1", "--processes=x", "--process=0"],
+        "--processes must be a whole number, got 'x'.",
     ),
 ]
 

@@ -136,6 +136,25 @@ def test_a_centre_crop_keeps_the_aspect_and_the_centre():
     np.testing.assert_array_equal(same, image[:, 20:60])
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS, ids=["shuffled", "per_class"])
+def test_processes_decode_their_parts_of_the_batches_that_one_process_decodes(sampler):
+    whole = list(data.stream(SPLIT, sampler, KEY, 2, crop, stop_step=5))
+    for start, stop in ((0, 3), (3, 8)):
+        here = np.arange(start, stop, dtype=np.int32)
+        part = list(data.stream(SPLIT, sampler, KEY, 2, crop, stop_step=5, positions=here))
+        for ours, all_rows in zip(part, whole, strict=True):
+            np.testing.assert_array_equal(ours.position, here)
+            for name in ("images", "labels", "index", "position"):
+                np.testing.assert_array_equal(
+                    getattr(ours, name), getattr(all_rows, name)[start:stop]
+                )
+
+
+def test_positions_are_within_a_batch():
+    with pytest.raises(data.DataError, match=r"^positions must be from 0 to 7, got \[0, 8\]\.$"):
+        data.stream(SPLIT, SAMPLERS[0], KEY, 0, crop, positions=np.array([0, 8], np.int32))
+
+
 def test_crops_say_what_they_want():
     with pytest.raises(data.DataError, match="size must be 1 to resize=20, got 30"):
         data.centre_crop(np.zeros([40, 40, 3], np.uint8), size=30, resize=20)

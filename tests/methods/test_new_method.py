@@ -10,28 +10,25 @@ sys.path.append(str(pathlib.Path(__file__).parents[1] / "training"))
 import tiny
 
 from mcl_jax import losses
-from mcl_jax.axes import gather, positions
-from mcl_jax.methods import Method, Update, register, registry
-from mcl_jax.methods.one_view import one_view
+from mcl_jax.axes import gather
+from mcl_jax.methods import register, registry
+from mcl_jax.methods.one_view import one_view, one_view_method
 from mcl_jax.training import train_and_evaluate
 
 
 # ---- the whole method -------------------------------------------------------------------------
 def own_image(config, setting):
     """Across networks, one's own image is the positive and the rest of the batch negatives."""
-    cohort, axis = one_view(config, setting), setting.axes.data
+    view, axis = one_view(config, setting), setting.axes.data
 
     def objective(outputs, extras, batch, key):
         keys = gather(outputs.embeddings, axis, axis=1)
-        rows = positions(len(batch.labels), axis)
-        own = ~losses.not_self(rows, jnp.arange(keys.shape[1]))
+        own = ~losses.not_self(batch.position, jnp.arange(keys.shape[1]))
         logits = losses.cross_network_logits(outputs.embeddings, keys, config.method.temperature)
         loss = losses.icl(logits, own, axis_name=axis)
         return loss, (extras, {"loss": loss})
 
-    return Method(
-        cohort.init, cohort.embed, objective, cohort.predict, (Update(setting.optimizer),)
-    )
+    return one_view_method(config, setting, view, objective)
 
 
 # -----------------------------------------------------------------------------------------------

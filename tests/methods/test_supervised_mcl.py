@@ -38,7 +38,7 @@ def outputs(networks=2, rows=12, seed=0):
     rng = np.random.default_rng(seed)
     embeddings = losses.l2_normalize(jnp.asarray(rng.normal(size=(networks, rows, 8))))
     logits = jnp.asarray(rng.normal(size=(networks, rows, 4)))
-    batch = Batch(None, jnp.asarray(rng.integers(0, 4, rows)), jnp.arange(rows))
+    batch = Batch(None, jnp.asarray(rng.integers(0, 4, rows)), jnp.arange(rows), jnp.arange(rows))
     return Output((), embeddings, logits), batch
 
 
@@ -108,12 +108,14 @@ def test_independent_networks_train_as_the_solo_network_does():
     _, both, _ = tiny.run_steps(tiny.config(**NO_TERMS), data, steps=5)
     solo = tiny.config(**NO_TERMS, method__networks=1)
     _, alone, _ = tiny.run_steps(solo, data, steps=5)
-    first = cohort.select((both.params, both.extras), 0)
-    only = cohort.select((alone.params, alone.extras), 0)
+    first = cohort.select({"params": both.params, **both.extras}, 0)
+    only = cohort.select({"params": alone.params, **alone.extras}, 0)
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(only), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    second = cohort.select(both.params, 1)
-    gap = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), first[0], second)
+    second = cohort.select({"params": both.params}, 1)
+    gap = jax.tree.map(
+        lambda a, b: float(jnp.max(jnp.abs(a - b))), {"params": first["params"]}, second
+    )
     assert max(jax.tree.leaves(gap)) > 1e-2
 
 

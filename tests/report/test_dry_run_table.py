@@ -15,7 +15,7 @@ FIGURES: dict[str, Any] = {
     "dataset": "fashion_mnist",
     "rows": {"train": 8000, "validation": 2000, "test": 1999},
     "networks": 2,
-    "parameters": {"network": 123456, "cohort": 246912},
+    "parameters": {"networks": [123456] * 2, "cohort": 246912},
     "steps": 1200,
     "steps_per_epoch": 80,
     "epochs": 15.0,

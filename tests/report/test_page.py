@@ -136,7 +136,7 @@ def started(step: int = 0) -> dict[str, Any]:
         "python": "3.11.7",
         "platform": "Linux",
         "dataset": {"train": 300, "validation": 40, "test": 60, "classes": 3, "notice": "a & b"},
-        "parameters": 12345,
+        "parameters": [12345, 12345],
     }
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from mcl_jax import config as config_lib
 from mcl_jax.data import Dataset, Split
 from mcl_jax.report.dry_run_table import dry_run_table
-from mcl_jax.training import dry_run, train_and_evaluate
+from mcl_jax.training import dry_run, footprint, train_and_evaluate
 
 # A network of `tiny` by hand: the stem of 3 x 3 weights, its scale and offset; two convolutions of
 # 4 channels with theirs; the classifier of 4 classes; the head of two layers, 8 wide.
@@ -54,7 +54,8 @@ def streamed() -> Dataset:
 def _tiny(monkeypatch, tmp_path):
     tiny.know_tiny_network(monkeypatch)
     monkeypatch.setattr("mcl_jax.data.load", lambda *args, **options: tiny.dataset())
-    monkeypatch.setattr(dry_run, "time", Clock())
+    for module in (dry_run, footprint):
+        monkeypatch.setattr(module, "time", Clock())
     monkeypatch.chdir(tmp_path)
 
 
@@ -87,8 +88,9 @@ def test_memory_and_time_are_those_of_the_run(changes, streams, monkeypatch):
     dataset = streamed() if streams else tiny.dataset()
     _, state, _ = tiny.run_steps(config, dataset, steps=0)
 
-    cohort = config.method.networks * PARAMETERS
-    assert figures["parameters"] == {"network": PARAMETERS, "cohort": cohort}
+    networks = config.method.networks
+    cohort = networks * PARAMETERS
+    assert figures["parameters"] == {"networks": [PARAMETERS] * networks, "cohort": cohort}
     held = figures["held_bytes"]
     assert held["parameters"] == bytes_of(state.params) == 4 * cohort
     assert held["optimizer"] == bytes_of(state.optimizer) > held["parameters"]  # momenta, a count
@@ -123,7 +125,8 @@ def test_what_a_platform_tells_of_its_memory_is_told():
 
     assert dry_run._peak((device({"peak_bytes_in_use": 3}), device({"peak_bytes_in_use": 5}))) == 5
     assert dry_run._peak((device({"bytes_in_use": 3}), device(None))) is None
-    assert dry_run._step_memory(types.SimpleNamespace(memory_analysis=lambda: None)) is None
+    assert footprint._memory(types.SimpleNamespace(memory_analysis=lambda: None)) is None
+    assert footprint.Footprint(2.34, None).sentence() == "the step is compiled (2.3 s)"
 
 
 def test_a_run_that_cannot_be_is_refused_as_it_would_be():

@@ -1,5 +1,7 @@
 """What goes with a data set and with a machine, beside what the tests of the command try."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,13 +78,17 @@ def test_without_hard_contrast_no_positives_are_wanted():
 @pytest.mark.parametrize(("count", "has"), [(1, "1.0 MiB"), (4, "256.0 KiB")])
 def test_a_state_that_is_larger_than_the_memory_is_refused(count, has, monkeypatch):
     monkeypatch.setattr(fit.os, "sysconf", lambda name: 1024)  # a megabyte in pages of a kilobyte
-    devices, train = tuple(jax.devices()[:count]), tiny.dataset().train
+    mapper, train = parallel.create("shard_map", count), tiny.dataset().train
     images = train.images.nbytes
     fits = {"w": jax.ShapeDtypeStruct(((2**20 // count - images) // 4,), jnp.float32)}
-    fit.check_memory(fits, train, devices)
+    fit.check_memory(fits, train, mapper)
     more = {"w": jax.ShapeDtypeStruct((2**20 // count // 4,), jnp.float32)}
     with pytest.raises(ConfigError, match=f"but a device has {has}; fewer method"):
-        fit.check_memory(more, train, devices)
+        fit.check_memory(more, train, mapper)
+    if count > 1:  # split over the devices it is half as much for each
+        half = dataclasses.replace(mapper, cohort=2)
+        more = {"w": jax.ShapeDtypeStruct(((2**20 // count - images) // 2,), jnp.float32)}
+        fit.check_memory(more, train, half)
 
 
 def test_where_nobody_knows_the_memory_nothing_is_refused(monkeypatch):
@@ -91,7 +97,7 @@ def test_where_nobody_knows_the_memory_nothing_is_refused(monkeypatch):
 
     monkeypatch.setattr(fit.os, "sysconf", unknown)
     state = {"w": jax.ShapeDtypeStruct((10**15,), jnp.float32)}
-    fit.check_memory(state, tiny.dataset().train, (jax.devices()[0],))
+    fit.check_memory(state, tiny.dataset().train, parallel.create("shard_map", 1))
 
 
 def test_a_platform_is_looked_for():

@@ -135,13 +135,16 @@ def test_terms_networks_and_parameters_are_named():
             "cross_entropy": np.array([False, True, False]),
         },
         "gradients": (
-            {"x": {name: np.array([True, False, False]) for name in "abcd"}},
-            {"y": np.array([True, True, True])},
+            {
+                "network_0": {"a": np.array([[True, True]])},
+                "networks_1_to_2": {x: np.array([[True, False], [False, True]]) for x in "abcd"},
+            },
+            {"networks_0_to_2": {"shared": {"a": np.array([False])}}},
         ),
     }
     assert guard.describe(finite) == (
         "cross_entropy of networks 0 and 2, loss and the gradient of networks 1 and 2 "
-        "(x/a, x/b, x/c, ...)"
+        "(networks_1_to_2/a, networks_1_to_2/b, networks_1_to_2/c, ...)"
     )
     assert guard.describe({"metrics": {"loss": np.array(True)}, "gradients": ()}) == ""
 

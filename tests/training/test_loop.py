@@ -4,6 +4,7 @@ import json
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
@@ -303,11 +304,13 @@ def test_a_run_is_restored_and_its_members_are_saved_alone(tmp_path):
     assert int(state.step) == 8
     variables = {"params": state.params, **state.extras}
     cohort.save_member(tmp_path / "network_1.npz", variables, 1)
-    member = jax.tree.map(lambda x: x[None], cohort.load_member(tmp_path / "network_1.npz"))
-    extras = {"batch_stats": member["batch_stats"]}
+    member = cohort.load_member(tmp_path / "network_1.npz")
+    blank = jax.tree.map(jnp.zeros_like, variables)
+    alone = cohort.replace(blank, 1, member)
     test = run.dataset.test
-    output = run.method.predict(member["params"], extras, test.images)
-    right = np.mean(np.argmax(output.logits[0], axis=-1) == test.labels)
+    extras = {"batch_stats": alone["batch_stats"]}
+    output = run.method.predict(alone["params"], extras, test.images)
+    right = np.mean(np.argmax(output.logits[1], axis=-1) == test.labels)
     assert right == summary["test"]["accuracy"][1]
 
 

@@ -93,18 +93,32 @@ def test_what_is_excluded_by_name_does_not_decay():
 
 
 def test_clipping_is_that_of_each_network_alone():
-    gradient = jax.tree.map(
+    scaled = jax.tree.map(
         lambda x: x * jnp.array([10.0, 0.01]).reshape(2, *[1] * (x.ndim - 1)), stacked()
     )
+    shared = jax.tree.map(lambda x: x[0], scaled)
+    gradient = {
+        "networks_0_to_1": scaled,
+        "networks_2_to_3": {"shared": shared, "members": stacked()},
+        "networks_4_to_5": jax.tree.map(lambda x: optax.MaskedNode(), scaled),
+    }
     clip = optimizer.clip_per_network(1.0)
     found = clip.update(gradient, clip.init(gradient))[0]
-    for network in range(2):
-        alone = jax.tree.map(lambda x, a=network: x[a], gradient)
+
+    def check(alone, clipped):
         expected = optax.clip_by_global_norm(1.0).update(alone, optax.EmptyState())[0]
-        norm = optax.tree.norm(alone)
-        assert (norm > 1) == (network == 0)
-        for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
-            np.testing.assert_allclose(a, b[network], rtol=1e-5)
+        for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(clipped), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+        return optax.tree.norm(alone) > 1
+
+    for network in range(2):
+        pair = (scaled, found["networks_0_to_1"])
+        assert check(*jax.tree.map(lambda x, a=network: x[a], pair)) == (network == 0)
+    assert check(shared, found["networks_2_to_3"]["shared"])
+    pair = (stacked(), found["networks_2_to_3"]["members"])
+    for network in range(2):
+        check(*jax.tree.map(lambda x, a=network: x[a], pair))
+    assert jax.tree.leaves(found["networks_4_to_5"]) == []
 
 
 def test_clipping_bounds_the_gradient_that_momentum_sees():
@@ -113,8 +127,9 @@ def test_clipping_bounds_the_gradient_that_momentum_sees():
         10,
         10,
     )
-    found = run(transform, stacked(), [stacked(1)])
-    moved = jax.tree.map(lambda a, b: (a - b)[0], found, stacked())
+    start, gradient = {"networks_0_to_1": stacked()}, {"networks_0_to_1": stacked(1)}
+    found = run(transform, start, [gradient])
+    moved = jax.tree.map(lambda a, b: (a - b)[0], found, start)
     np.testing.assert_allclose(optax.tree.norm(moved), 0.1 * 0.5, rtol=1e-4)
 
 

@@ -11,6 +11,7 @@ from mcl_jax.axes import Axes
 from mcl_jax.data import Batch
 from mcl_jax.methods import Method, Update
 from mcl_jax.training import state as states
+from mcl_jax.training.gradients import Differentiator
 from mcl_jax.training.step import make_step, train_step
 
 
@@ -92,7 +93,7 @@ def line(*updates):
     return Method(method.init, method.embed, method.objective, lambda *_: None, updates)
 
 
-BATCH = Batch(np.zeros((4, 2, 2, 1), np.uint8), np.zeros(4, np.int32), np.arange(4))
+BATCH = Batch(np.zeros((4, 2, 2, 1), np.uint8), np.zeros(4, np.int32), np.arange(4), np.arange(4))
 
 
 def test_two_updates_descend_their_own_losses_on_their_own_parameters():
@@ -101,7 +102,7 @@ def test_two_updates_descend_their_own_losses_on_their_own_parameters():
         Update(optax.sgd(0.1), loss="up", moves=lambda path: path == "b"),
     )
     state = states.create(method, jax.random.key(0), BATCH)
-    state, metrics = train_step(method, Axes(), state, BATCH)
+    state, metrics = train_step(Differentiator(method, Axes()), state, BATCH)
     np.testing.assert_allclose(state.params["a"], 1.0 - 0.1 * 2.0)  # d(ab)/da = b
     np.testing.assert_allclose(state.params["b"], 2.0 + 0.1 * 3.0 * 1.0, rtol=1e-6)
     assert metrics["value"] == 2.0
@@ -117,7 +118,7 @@ def test_an_update_waits_for_its_turn():
     moved = []
     for _ in range(4):
         before = float(state.params["b"][0])
-        state, _ = train_step(method, Axes(), state, BATCH)
+        state, _ = train_step(Differentiator(method, Axes()), state, BATCH)
         moved.append(float(state.params["b"][0]) != before)
     assert moved == [True, False, True, False]
 
@@ -130,7 +131,7 @@ def test_unrolled_and_scanned_dispatches_agree(unroll):
     after, metrics = jax.jit(step)(state, BATCH)
     expected = state
     for _ in range(3):
-        expected, values = train_step(method, Axes(), expected, BATCH)
+        expected, values = train_step(Differentiator(method, Axes()), expected, BATCH)
     assert same(after.params, expected.params, 1e-6)
     assert same(metrics, values, 1e-6)
     assert int(after.step) == 3
@@ -146,5 +147,5 @@ def test_each_step_has_its_own_views_and_rows():
 def test_an_update_that_names_no_parameter_moves_none():
     method = line(Update(optax.sgd(0.1), loss="down", moves=lambda path: False))
     state = states.create(method, jax.random.key(0), BATCH)
-    after, _ = train_step(method, Axes(), state, BATCH)
+    after, _ = train_step(Differentiator(method, Axes()), state, BATCH)
     assert same(after.params, state.params)

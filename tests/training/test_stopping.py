@@ -108,15 +108,26 @@ def test_processes_leave_at_the_step_that_they_agree_on(monkeypatch):
         "mcl_jax.training.stopping.multihost_utils.reached_preemption_sync_point",
         lambda step: step == 7,
     )
-    handler = signal.getsignal(signal.SIGTERM)
     with Stopping() as stopping:
-        assert signal.getsignal(signal.SIGTERM) is handler  # JAX has its own
         assert not stopping.wanted(6)
         assert stopping.wanted(7)
         with pytest.raises(SystemExit) as caught:
             stopping.leave()
     assert stopping.reason == "preemption"
     assert caught.value.code == 143
+
+
+def test_ctrl_c_in_one_of_several_processes_is_handed_on_to_jax(monkeypatch):
+    monkeypatch.setattr("jax.distributed.is_initialized", lambda: True)
+    found = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: found.append(number))
+    try:
+        with Stopping() as stopping:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert (found, stopping.reason) == ([signal.SIGTERM], "Ctrl-C")
+            assert signal.getsignal(signal.SIGTERM) is not stopping._notice
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_first_signal_decides_and_two_ctrl_c_leave_at_once():

@@ -64,8 +64,10 @@ def batches(run: Run) -> Iterator[Any]:
 
 def run_steps(config: ConfigDict, data: Dataset, steps: int) -> tuple[Run, TrainState, list[Any]]:
     """Trains for some dispatches; returns the run, its state and the metrics of each."""
-    mapper = parallel.create(config.parallel.mapper, config.parallel.devices)
-    config_lib.check(config, len(mapper.devices))
+    mapper = parallel.create(
+        config.parallel.mapper, config.parallel.devices, cohort=config.parallel.cohort_devices
+    )
+    config_lib.check(config, mapper.data_devices)
     run = prepare(config, data, mapper)
     state = initial_state(config, run)
     metrics = []

@@ -7,6 +7,7 @@ import numpy as np
 from mcl_jax.report.page import wording
 from mcl_jax.report.page.curves import validation
 from mcl_jax.report.page.workdir import Workdir
+from mcl_jax.report.units import each
 
 
 class Column(NamedTuple):
@@ -72,9 +73,9 @@ def status(run: Workdir) -> tuple[str, str]:
 def sentence(run: Workdir) -> str:
     """What was run, for a human."""
     networks, model = run.networks, run.setting("model.name", "?")
-    size = run.started.get("parameters")
-    each = "" if networks == 1 else " each"
-    parameters = f" of {size:,} parameters{each}" if size else ""
+    sizes = np.atleast_1d(run.started.get("parameters") or []).tolist()
+    alike = " each" if len(sizes) > 1 and len(set(sizes)) == 1 else ""
+    parameters = f" of {each(sizes)} parameters{alike}" if sizes else ""
     classes = run.started.get("dataset", {}).get("classes") or (
         len(run.outputs.class_names) if run.outputs else None
     )

@@ -1,0 +1,205 @@
+"""Groups of like networks, stacked, and a cohort of some such groups."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+from mcl_jax.axes import gather
+from mcl_jax.cohort.network import Network
+from mcl_jax.cohort.output import Output
+
+# What a tree of a group that shares stages consists of.
+SHARING = {"shared", "members"}
+
+
+class Group(NamedTuple):
+    """Like networks.
+
+    Attributes:
+        network: the module that all of them are.
+        size: m, how many.
+        shared_stages: so many stages of the encoder, and its stem, are one for all of them: the
+            branches of the MCL authors' cohorts above two. With 0 each network has its own.
+    """
+
+    network: Network
+    size: int
+    shared_stages: int = 0
+
+
+class Cohort(NamedTuple):
+    """Networks that learn together.
+
+    Attributes:
+        groups: of like ones; networks are numbered group by group.
+    """
+
+    groups: tuple[Group, ...]
+
+    @property
+    def size(self) -> int:
+        """M."""
+        return sum(group.size for group in self.groups)
+
+    def items(self) -> Iterator[tuple[str, Group]]:
+        """Each group with its key in the variables."""
+        first = 0
+        for group in self.groups:
+            last = first + group.size - 1
+            yield f"network_{first}" if group.size == 1 else f"networks_{first}_to_{last}", group
+            first = last + 1
+
+
+def like(network: Network, networks: int, shared_stages: int = 0) -> Cohort:
+    """A cohort of like networks.
+
+    Args:
+        network: the module that all of them are.
+        networks: M, at least 1.
+        shared_stages: as `Group` has it.
+
+    Returns:
+        A cohort of one group.
+
+    Raises:
+        ValueError: ``networks`` is below 1, or the encoder has not so many stages.
+
+    Example:
+        >>> from mcl_jax import models
+        >>> from mcl_jax.cohort import network
+        >>> encoder = models.create("small_resnet", num_classes=10)
+        >>> [key for key, _ in like(network(encoder), 4).items()]
+        ['networks_0_to_3']
+    """
+    if networks < 1:
+        raise ValueError(f"networks must be at least 1, got {networks}.")
+    stages: Any = network.encoder
+    if shared_stages and not 0 < shared_stages <= stages.stages:
+        raise ValueError(
+            f"shared_stages must be from 0 to {stages.stages}, the stages of the encoder, got "
+            f"{shared_stages}."
+        )
+    return Cohort((Group(network, networks, shared_stages),))
+
+
+def networks_of(key: str) -> range | None:
+    """The numbers of the networks that a group's key stands for, None if it is no such key.
+
+    Example:
+        >>> networks_of("networks_2_to_4"), networks_of("network_3"), networks_of("generator")
+        (range(2, 5), range(3, 4), None)
+    """
+    found = re.fullmatch(r"network_(\d+)|networks_(\d+)_to_(\d+)", key)
+    if found is None:
+        return None
+    one, first, last = found.groups()
+    return range(int(one or first), int(one or last) + 1)
+
+
+def init(cohort: Cohort, key: jax.Array, images: jax.Array) -> dict[str, dict[str, Any]]:
+    """Initialises every network independently; shared stages are those of a group's first one.
+
+    Args:
+        cohort: the networks.
+        key: a JAX random key; network a gets ``fold_in(key, a)``.
+        images: [B, H, W, c], floating; only the shape matters.
+
+    Returns:
+        ``{"params": {KEY: tree}, "batch_stats": {KEY: tree}}``, leaves [m, ...].
+    """
+    variables: dict[str, dict[str, Any]] = {"params": {}, "batch_stats": {}}
+    first = 0
+    for name, group in cohort.items():
+        numbers = jnp.arange(first, first + group.size)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+        drawn = jax.vmap(lambda key, group=group: group.network.init(key, images))(keys)
+        for collection, trees in variables.items():
+            trees[name] = _divide(group, drawn.get(collection, {}), first=True)
+        first += group.size
+    return variables
+
+
+def apply(
+    cohort: Cohort,
+    variables: Any,
+    images: jax.Array,
+    *,
+    train: bool,
+    axis_name: str | None = None,
+) -> tuple[Output, Any]:
+    """Shows the same images to every network.
+
+    Args:
+        cohort: the networks.
+        variables: as `init` returns; under ``axis_name`` this device's networks alone.
+        images: [B, H, W, c], floating.
+        train: normalise by the batch and move the running statistics, or use these.
+        axis_name: a mapped axis that the networks are split over; embeddings and logits are
+            gathered over it, features stay where they are.
+
+    Returns:
+        Output of [M, B, ...], and the batch statistics as `init` has them.
+    """
+    outputs, statistics = [], {}
+    for name, group in cohort.items():
+        params, before = variables["params"][name], variables["batch_stats"][name]
+        output, statistics[name] = _apply_group(group, params, before, images, train)
+        outputs.append(output)
+    features, embeddings, logits = zip(*outputs, strict=True)
+    joined = gather(jnp.concatenate(embeddings), axis_name)
+    return Output(features, joined, gather(jnp.concatenate(logits), axis_name)), statistics
+
+
+def _apply_group(
+    group: Group, params: Any, statistics: Any, images: jax.Array, train: bool
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], Any]:
+    """Features, embeddings and logits [m, B, ...] of a group, and its batch statistics."""
+    network = group.network
+
+    def one(params: Any, statistics: Any) -> tuple[Any, Any]:
+        params, statistics = merged(params), merged(statistics)
+        held = {part: jax.lax.stop_gradient(params[part]) for part in network.frozen}
+        variables = {"params": params | held, "batch_stats": statistics}
+        if not train:
+            return network.apply(variables, images, train=False), _divide(group, statistics)
+        output, moved = network.apply(variables, images, train=True, mutable=["batch_stats"])
+        return output, _divide(group, moved.get("batch_stats", {}))
+
+    # What is not mapped is computed once: shared stages see the images once for all networks.
+    axes: Any = {"shared": None, "members": 0} if group.shared_stages else 0
+    return jax.vmap(one, (axes, axes), (0, axes))(params, statistics)
+
+
+def _divide(group: Group, tree: Any, first: bool = False) -> Any:
+    """A tree as it is, or as ``{"shared", "members"}`` where stages are shared.
+
+    Args:
+        group: the networks.
+        tree: variables of a collection.
+        first: whether leaves have a network axis, of which shared ones keep the first entry.
+    """
+    if not group.shared_stages:
+        return tree
+    encoder: Any = group.network.encoder
+    parts: dict[str, Any] = {"shared": {}, "members": {}}
+    for path, leaf in flax.traverse_util.flatten_dict(tree).items():
+        shared = path[0] == "encoder" and encoder.stage_of(path[1]) <= group.shared_stages
+        parts["shared" if shared else "members"][path] = leaf[0] if shared and first else leaf
+    return {name: flax.traverse_util.unflatten_dict(flat) for name, flat in parts.items()}
+
+
+def merged(tree: Any) -> Any:
+    """The variables of a network out of a tree as it is or as ``{"shared", "members"}``.
+
+    Example:
+        >>> merged({"shared": {"encoder": {"a": 1}}, "members": {"encoder": {"b": 2}}})
+        {'encoder': {'a': 1, 'b': 2}}
+    """
+    if tree.keys() != SHARING:
+        return tree
+    flat = [flax.traverse_util.flatten_dict(tree[name]) for name in ("shared", "members")]
+    return flax.traverse_util.unflatten_dict(flat[0] | flat[1])

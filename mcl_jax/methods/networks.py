@@ -1,0 +1,101 @@
+"""The networks that a configuration describes: alike or not, frozen, with weights from files."""
+
+import difflib
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from ml_collections import ConfigDict
+
+from mcl_jax import losses, models
+from mcl_jax.cohort import Cohort, Group, Network
+from mcl_jax.config import ConfigError
+from mcl_jax.methods.method import Setting
+
+
+def build(config: ConfigDict, setting: Setting) -> Cohort:
+    """The cohort of ``config.model`` and ``config.method``; consecutive like networks are a group.
+
+    Raises:
+        ConfigError: no encoder has that name, it does not take an option, or float64 is asked of a
+            JAX that is without it.
+    """
+    names = config.model.name.split(",")
+    names = names * (config.method.networks // len(names))
+    frozen = [number in config.method.frozen for number in range(len(names))]
+    runs = itertools.groupby(zip(names, frozen, strict=True))
+    groups = [
+        Group(_network(config, setting, name, held), len(list(run)), config.model.shared_stages)
+        for (name, held), run in runs
+    ]
+    stages: Any = groups[0].network.encoder
+    if config.model.shared_stages > stages.stages:
+        raise ConfigError(
+            f"model.shared_stages must be at most {stages.stages}, the stages of {names[0]}, got "
+            f"{config.model.shared_stages}."
+        )
+    return Cohort(tuple(groups))
+
+
+def _network(config: ConfigDict, setting: Setting, name: str, frozen: bool) -> Network:
+    """One network of that encoder."""
+    dtype, param_dtype = _types(config)
+    norm = config.model.norm
+    parts = setting.devices * config.training.micro_batches
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "param_dtype": param_dtype,
+        "norm": "group" if norm == "group" else "batch",
+        "norm_axis_name": setting.axes.data if norm == "sync" else None,
+        "norm_groups": config.model.norm_groups // parts if norm == "grouped" else 1,
+    }
+    known = models.names()
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else "."
+        raise ConfigError(f"model.name must be one of {', '.join(known)}, got {name!r}{hint}")
+    try:
+        encoder = models.create(
+            name,
+            num_classes=setting.num_classes,
+            convolution=config.model.convolution,
+            width=config.model.width,
+            stem=config.model.stem,
+            remat=config.model.remat,
+            **options,
+        )
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from error
+    head = models.create_head(config.method.head, config.method.embedding_dim, **options)
+    held = ("encoder", "head") if config.method.frozen_heads else ("encoder",)
+    return Network(encoder, head, held if frozen else ())
+
+
+def _types(config: ConfigDict) -> tuple[DTypeLike, DTypeLike]:
+    """What is computed in, and what parameters are."""
+    dtype = jnp.dtype(config.model.dtype)
+    if dtype == jnp.float64 and jnp.result_type(float) != dtype:
+        raise ConfigError("model.dtype float64 wants JAX_ENABLE_X64=1 in the environment.")
+    # float64 is for checking equalities; parameters are float32 otherwise, whatever is computed in.
+    return dtype, jnp.float64 if dtype == jnp.float64 else jnp.float32
+
+
+def learns(networks: Cohort, path: str) -> bool:
+    """Whether a parameter moves, by its path ``"networks_0_to_1/encoder/conv1/kernel"``.
+
+    Those of frozen parts stay.
+    """
+    key, part = path.split("/")[:2]
+    return part not in dict(networks.items())[key].network.frozen
+
+
+def pair_weights(config: ConfigDict) -> jax.Array | None:
+    """[M, M]: what network a learns from network b; None where every weight is 1."""
+    networks, options = config.method.networks, config.method
+    if options.pair_weights:
+        return jnp.array(options.pair_weights, jnp.float32).reshape(networks, networks)
+    if options.topology == "all":
+        return None
+    return losses.topology(options.topology, networks, teacher=options.teacher)

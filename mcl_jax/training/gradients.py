@@ -1,0 +1,163 @@
+"""Losses of a step and what each update is to descend, of a batch at once or in micro-batches.
+
+In micro-batches the contrast is still over the whole batch: the encoders run without a gradient and
+their outputs are kept, the objective is differentiated with respect to these outputs, and then the
+encoders run again, part by part, each with its part of that derivative (gradient caching, Gao et
+al., arXiv 2101.06983). Values and gradients are those of the whole batch with batch statistics
+taken over as many groups.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mcl_jax.axes import Axes, own, pmean, psum, size
+from mcl_jax.data import Batch
+from mcl_jax.methods import Method
+from mcl_jax.training.state import Stream, TrainState, stream
+
+Metrics = dict[str, jax.Array]
+Losses = dict[str, jax.Array]
+
+
+class Differentiator(NamedTuple):
+    """Differentiates a method's losses.
+
+    Under ``check_vma`` a gradient of what is the same on all devices is summed over them wherever
+    it arises, layer by layer. Here parameters are each device's own while they are differentiated,
+    and gradients are summed once, at the end; the same works under `pmap` and without
+    ``check_vma``.
+
+    Attributes:
+        method: what is trained.
+        axes: names of the mapped axes this runs under.
+        micro_batches: parts of this device's batch that the encoders see in turn.
+        unroll: lays the parts out one after the other instead of scanning.
+    """
+
+    method: Method
+    axes: Axes
+    micro_batches: int = 1
+    unroll: bool = True
+
+    def __call__(
+        self, state: TrainState, batch: Batch
+    ) -> tuple[Losses, tuple[Any, ...], Any, Metrics]:
+        """The losses of a step and what each update is to descend.
+
+        Args:
+            state: the run, as it lies on this device.
+            batch: this device's part of the batch.
+
+        Returns:
+            Losses by name, a gradient for each update of the method, new extras, and metrics;
+            losses and metrics are the same on every device.
+        """
+        key = jax.random.fold_in(stream(state.key, Stream.STEP), state.step)
+        embed_key, objective_key = jax.random.split(key)
+
+        def embed(params: Any, part: Batch) -> tuple[Any, Any]:
+            return self.method.embed(params, state.extras, part, embed_key, True)
+
+        def losses(outputs: Any, extras: Any) -> tuple[Losses, tuple[Losses, Any, Metrics]]:
+            loss, (extras, metrics) = self.method.objective(outputs, extras, batch, objective_key)
+            named = loss if isinstance(loss, dict) else {"loss": loss}
+            named, metrics = pmean((named, metrics), self.axes.cohort)
+            return own(named, data), (named, extras, metrics)
+
+        data = self.axes.data
+        differentiate = self._at_once if self.micro_batches == 1 else self._in_parts
+        pullback, (values, extras, metrics) = differentiate(
+            embed, losses, own(state.params, data), batch
+        )
+        gradients = []
+        for update in self.method.updates:
+            # The loss is one for all devices: each passes its part of the derivative on.
+            cotangents = {
+                name: own(jnp.full_like(value, (name == update.loss) / size(data)), data)
+                for name, value in values.items()
+            }
+            gradients.append(psum(pullback(cotangents), data))
+        return values, tuple(gradients), extras, metrics
+
+    def _at_once(
+        self, embed: Callable[..., Any], losses: Callable[..., Any], params: Any, batch: Batch
+    ) -> tuple[Callable[[Losses], Any], tuple[Losses, Any, Metrics]]:
+        """(cotangents of losses) to gradients of parameters, and losses, extras and metrics."""
+        _, pullback, found = jax.vjp(
+            lambda params: losses(*embed(params, batch)), params, has_aux=True
+        )
+        return lambda cotangents: pullback(cotangents)[0], found
+
+    def _in_parts(
+        self, embed: Callable[..., Any], losses: Callable[..., Any], params: Any, batch: Batch
+    ) -> tuple[Callable[[Losses], Any], tuple[Losses, Any, Metrics]]:
+        """As `_at_once`, with the activations of one micro-batch in memory at a time."""
+        count = self.micro_batches
+        parts = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
+        outputs, extras = self._each(lambda part: embed(params, part), parts)
+        outputs = jax.tree.map(_joined, outputs)
+        extras = jax.tree.map(_mean, extras)
+        _, to_outputs, found = jax.vjp(
+            lambda outputs: losses(outputs, extras), outputs, has_aux=True
+        )
+
+        def pullback(cotangents: Losses) -> Any:
+            of_outputs = jax.tree.map(lambda x: _divided(x, count), to_outputs(cotangents)[0])
+
+            def gradient(part: tuple[Batch, Any]) -> Any:
+                rows, cotangent = part
+                _, to_params = jax.vjp(lambda params: embed(params, rows)[0], params)
+                return to_params(cotangent)[0]
+
+            return self._sum(gradient, (parts, of_outputs))
+
+        return pullback, found
+
+    def _each(self, function: Callable[[Any], Any], parts: Any) -> Any:
+        """The function of every part, stacked."""
+        if not self.unroll:
+            return jax.lax.map(function, parts)
+        results: list[Any] = []
+        for index in range(self.micro_batches):
+            results.append(function(_after(_part(parts, index), results[-1:])))
+        return jax.tree.map(lambda *x: jnp.stack(x), *results)
+
+    def _sum(self, function: Callable[[Any], Any], parts: Any) -> Any:
+        """The sum of the function of every part."""
+        total = function(_part(parts, 0))
+        if self.unroll:
+            for index in range(1, self.micro_batches):
+                more = function(_after(_part(parts, index), total))
+                total = jax.tree.map(jnp.add, total, more)
+            return total
+        rest = jax.tree.map(lambda x: x[1:], parts)
+        return jax.lax.scan(
+            lambda total, part: (jax.tree.map(jnp.add, total, function(part)), None), total, rest
+        )[0]
+
+
+def _part(parts: Any, index: int) -> Any:
+    return jax.tree.map(lambda x: x[index], parts)
+
+
+def _after(part: Any, before: Any) -> Any:
+    """The part, not to be worked on before ``before`` is there: memory is that of one part."""
+    return jax.lax.optimization_barrier((part, before))[0]
+
+
+def _joined(x: jax.Array) -> jax.Array:
+    """[k, M, b, ...] -> [M, k * b, ...]."""
+    return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])
+
+
+def _divided(x: jax.Array, count: int) -> jax.Array:
+    """[M, k * b, ...] -> [k, M, b, ...], the inverse of `_joined`."""
+    return jnp.moveaxis(x.reshape(x.shape[0], count, -1, *x.shape[2:]), 1, 0)
+
+
+def _mean(x: jax.Array) -> jax.Array:
+    """The mean over micro-batches; what is not floating is the same in each."""
+    return jnp.mean(x, axis=0) if jnp.issubdtype(x.dtype, jnp.floating) else x[-1]
