@@ -261,6 +261,16 @@ CONTRADICTIONS = [
         "parallel.cohort_devices must divide method.networks, 3, got 2.",
     ),
     (
+        {"method.pair_weights": (1, -2, 0, 1)},
+        "method.pair_weights must be at least 0, got (1, -2, 0, 1).",
+    ),
+    (
+        {"method.frozen": (1,), "method.distillation_students": "last"}
+        | {"method.weights.logit_distillation": 1.0},
+        "method.distillation_students last wants a last network that learns, but method.frozen "
+        "holds 1.",
+    ),
+    (
         {"method.pair_weights": (1, 0, 0)},
         "method.pair_weights must hold 2 x 2 numbers, got 3.",
     ),
@@ -507,6 +517,7 @@ def test_a_field_that_one_of_them_lacks_differs(tmp_path, there):
         ("logging.tensorboard", False),
         ("logging.wandb", "project"),
         ("parallel.platform", "cpu"),
+        ("parallel.cohort_devices", 2),
     ],
 )
 def test_length_logging_and_evaluation_may_differ(tmp_path, name, value):

@@ -235,12 +235,12 @@ def test_one_process_agrees_with_itself():
 
 def test_four_processes_train_as_one_does_and_one_writes(tmp_path, environment):
     one, four = tmp_path / "one", tmp_path / "four"
-    for folder, count in ((one, 1), (four, 4)):
+    for folder, count, kind in ((one, 1, "resident"), (four, 4, "spread")):
         folder.mkdir()
-        finish(folder, environment, count, "resident")
+        finish(folder, environment, count, kind)
     assert_same(results(four), results(one))
     events = [json.loads(x) for x in (four / "0" / "log.jsonl").read_text().splitlines()]
-    assert events[0]["devices"] == "4 cpu of 4 processes"
+    assert events[0]["devices"] == "4 cpu of 4 processes, networks in 2 parts"
     told = [x["event"] for x in events if x["level"] == "info"]
     assert told == ["started", "compiled", "finished"]
     assert [x.name for x in four.iterdir() if x.is_dir()] == ["0"]

@@ -3,6 +3,8 @@
 import math
 import os
 import pathlib
+import zipfile
+import zlib
 from typing import Any
 
 import flax.traverse_util
@@ -138,9 +140,25 @@ def save_member(path: str | os.PathLike[str], variables: Any, index: int) -> Non
 
 
 def load_member(path: str | os.PathLike[str]) -> Any:
-    """Reads what `save_member` wrote: variables of one network, for ``network.apply``."""
-    with np.load(path, allow_pickle=False) as file:
-        leaves = {name: _readable(file[name]) for name in file}
+    """Reads what `save_member` wrote: variables of one network, for ``network.apply``.
+
+    Args:
+        path: the file; nothing in it is unpickled.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no file of a member, or a damaged one.
+    """
+    try:
+        with open(path, "rb") as whole, np.load(whole, allow_pickle=False) as file:
+            leaves = {name: _readable(file[name]) for name in file}
+    except FileNotFoundError:
+        raise
+    # What damage does to a zip archive and to the arrays in it, or another kind of file.
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is no file of a member, or a damaged one.") from error
+    if not any(name.startswith("params/") for name in leaves):
+        raise ValueError(f"{path} is no file of a member: it has no params/.")
     return flax.traverse_util.unflatten_dict(leaves, sep="/")
 
 

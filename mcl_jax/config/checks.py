@@ -191,6 +191,13 @@ def _check_cohort(config: ConfigDict) -> None:
         raise ConfigError("method.frozen must leave a network that learns, got all.")
     if not frozen and not config.method.frozen_heads:
         raise ConfigError("method.frozen_heads false is for method.frozen, which is empty.")
+    options = config.method
+    last = options.weights.logit_distillation and options.distillation_students == "last"
+    if last and networks - 1 in frozen:
+        raise ConfigError(
+            f"method.distillation_students last wants a last network that learns, but "
+            f"method.frozen holds {networks - 1}."
+        )
     alike = len(encoders) == 1 and not frozen
     if config.model.shared_stages and not (alike and not files):
         raise ConfigError(

@@ -74,7 +74,7 @@ _FIELDS = {
     ),
     "method.teacher": Field(0, "the network that teaches, for topology teacher", least=0),
     "method.pair_weights": Field(
-        (), "M x M numbers, row a of what network a learns; instead of a topology"
+        (), "M x M numbers, row a of what network a learns; instead of a topology", least=0
     ),
     "method.frozen": Field((), "numbers of networks that stay as they are", items=int, least=0),
     "method.frozen_heads": Field(True, "false: heads of frozen networks learn"),

@@ -13,7 +13,7 @@ from mcl_jax.config.table import ConfigError, flatten
 _TOLD = 5  # differences
 _MAY_DIFFER = re.compile(
     r"training\.(steps|epochs|log_every|keep_checkpoints)|(evaluation|logging)\..*|name"
-    r"|parallel\.platform"
+    r"|parallel\.(platform|cohort_devices)"
 )
 
 

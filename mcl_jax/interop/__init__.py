@@ -8,9 +8,11 @@ from mcl_jax.interop.files import (
     save_cohort,
     save_safetensors,
 )
+from mcl_jax.interop.naming import CLASSIFIERS
 from mcl_jax.interop.weights import load_torch, to_torch
 
 __all__ = [
+    "CLASSIFIERS",
     "Stored",
     "describe",
     "load_cohort",

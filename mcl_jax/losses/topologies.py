@@ -14,7 +14,11 @@ def topology(name: str, networks: int, *, teacher: int = 0) -> jax.Array:
 
     * ``"all"``: every network from every other (the papers').
     * ``"ring"``: network a from network a + 1 alone, the last one from the first.
-    * ``"teacher"``: every network from ``teacher`` alone, which learns from none.
+    * ``"teacher"``: every network from ``teacher`` alone, which has only the terms of its own.
+
+    Weights choose terms, not gradients: keys are not stopped, so the terms of [a, b] in ICL and
+    soft ICL move network b too, the teacher among them. Stop the gradient of its embeddings, or
+    freeze it, for one that stands still.
 
     Args:
         name: one of the three.

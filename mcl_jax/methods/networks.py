@@ -22,10 +22,8 @@ def build(config: ConfigDict, setting: Setting) -> Cohort:
         ConfigError: no encoder has that name, it does not take an option, or float64 is asked of a
             JAX that is without it.
     """
-    names = config.model.name.split(",")
-    names = names * (config.method.networks // len(names))
-    frozen = [number in config.method.frozen for number in range(len(names))]
-    runs = itertools.groupby(zip(names, frozen, strict=True))
+    frozen = [number in config.method.frozen for number in range(config.method.networks)]
+    runs = itertools.groupby(zip(names(config), frozen, strict=True))
     groups = [
         Group(_network(config, setting, name, held), len(list(run)), config.model.shared_stages)
         for (name, held), run in runs
@@ -33,10 +31,16 @@ def build(config: ConfigDict, setting: Setting) -> Cohort:
     stages: Any = groups[0].network.encoder
     if config.model.shared_stages > stages.stages:
         raise ConfigError(
-            f"model.shared_stages must be at most {stages.stages}, the stages of {names[0]}, got "
-            f"{config.model.shared_stages}."
+            f"model.shared_stages must be at most {stages.stages}, the stages of "
+            f"{config.model.name}, got {config.model.shared_stages}."
         )
     return Cohort(tuple(groups))
+
+
+def names(config: ConfigDict) -> list[str]:
+    """The encoder of each network."""
+    given = config.model.name.split(",")
+    return given * (config.method.networks // len(given))
 
 
 def _network(config: ConfigDict, setting: Setting, name: str, frozen: bool) -> Network:
@@ -61,9 +65,8 @@ def _network(config: ConfigDict, setting: Setting, name: str, frozen: bool) -> N
             name,
             num_classes=setting.num_classes,
             convolution=config.model.convolution,
-            width=config.model.width,
-            stem=config.model.stem,
             remat=config.model.remat,
+            **_shape(config, name),
             **options,
         )
     except ValueError as error:
@@ -71,6 +74,13 @@ def _network(config: ConfigDict, setting: Setting, name: str, frozen: bool) -> N
     head = models.create_head(config.method.head, config.method.embedding_dim, **options)
     held = ("encoder", "head") if config.method.frozen_heads else ("encoder",)
     return Network(encoder, head, held if frozen else ())
+
+
+def _shape(config: ConfigDict, name: str) -> dict[str, Any]:
+    """Width and stem for the networks that take them, if any of them does."""
+    wanted = {"width": config.model.width, "stem": config.model.stem}
+    takes = set(models.WITH_WIDTH_AND_STEM)
+    return wanted if name in takes or not takes & set(names(config)) else {}
 
 
 def _types(config: ConfigDict) -> tuple[DTypeLike, DTypeLike]:

@@ -47,7 +47,10 @@ class OneView(NamedTuple):
             self.cohort, variables, images, train=train, axis_name=self.axes.cohort
         )
         if train:
-            batch_stats = pmean(batch_stats, self.axes.data)
+            # The mean of the moves: statistics that do not move stay to the last bit.
+            before = extras["batch_stats"]
+            moves = pmean(jax.tree.map(jnp.subtract, batch_stats, before), self.axes.data)
+            batch_stats = jax.tree.map(jnp.add, before, moves)
         return output, {**extras, "batch_stats": batch_stats}
 
     def predict(self, params: Any, extras: Any, images: jax.Array) -> Output:

@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 
 from mcl_jax import cohort, interop
 from mcl_jax.config import ConfigError
-from mcl_jax.interop.naming import CLASSIFIERS
 from mcl_jax.methods.method import Setting
+from mcl_jax.methods.networks import names
 
 
 def read(config: ConfigDict, setting: Setting) -> dict[str, Any] | None:
@@ -28,18 +28,21 @@ def read(config: ConfigDict, setting: Setting) -> dict[str, Any] | None:
         ConfigError: a file is missing, damaged or of another network, or lacks what a frozen
             network needs.
     """
-    names = config.model.name.split(",")
-    names = names * (config.method.networks // len(names))
-    found = {}
-    for number, (name, file) in enumerate(zip(names, config.model.weights, strict=False)):
+    found: dict[str, Any] = {}
+    for number, (name, file) in enumerate(zip(names(config), config.model.weights, strict=False)):
         if not file:
             continue
         try:
-            found[str(number)] = _read_file(config, setting, name, pathlib.Path(file))
-        except (ValueError, TypeError, OSError) as error:
+            path = pathlib.Path(file)
+            found[str(number)] = _read_file(config, setting, number, name, path)
+        except OSError as error:
+            raise ConfigError(
+                f"model.weights of network {number}: {file} cannot be read: {error.strerror}."
+            ) from error
+        except (ValueError, TypeError) as error:
             raise ConfigError(f"model.weights of network {number}: {error}") from error
-        if number in config.method.frozen:
-            _check_frozen(config, number, found[str(number)])
+    for number in config.method.frozen:
+        _check_frozen(config, number, found.get(str(number)))
     return found or None
 
 
@@ -67,17 +70,22 @@ def load(params: Any, extras: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
     return variables["params"], {**extras, "batch_stats": variables["batch_stats"]}
 
 
-def _read_file(config: ConfigDict, setting: Setting, name: str, file: pathlib.Path) -> Any:
-    """What a file holds of a network, as the network has it."""
+def _read_file(
+    config: ConfigDict, setting: Setting, number: int, name: str, file: pathlib.Path
+) -> Any:
+    """What a file holds of a network, as the network has it; network a is that of a cohort's."""
     if file.suffix == ".npz":
         return cohort.load_member(file)
     if file.suffix != ".safetensors":
         raise ValueError(f"a file must end in .safetensors or .npz, got {file}.")
     stored = interop.describe(file)
     if stored:
-        fits = len(stored) == 1 and stored[0].classes == setting.num_classes
-        variables = interop.load_safetensors(file, name, classifier=fits)
-        if stored[0].head:
+        chosen = number if len(stored) > 1 else 0
+        one = stored[min(chosen, len(stored) - 1)]
+        variables = interop.load_safetensors(
+            file, name, network=chosen, classifier=one.classes == setting.num_classes
+        )
+        if one.head:
             return variables
     else:
         norm = "group" if config.model.norm == "group" else "batch"
@@ -88,12 +96,17 @@ def _read_file(config: ConfigDict, setting: Setting, name: str, file: pathlib.Pa
 
 def _check_frozen(config: ConfigDict, number: int, found: Any) -> None:
     """What is not in the file of a frozen network would stay as it was drawn."""
+    if found is None:
+        raise ConfigError(
+            f"method.frozen holds {number}, for which model.weights names no file: it would stay "
+            f"as it was drawn."
+        )
     if config.method.frozen_heads and "head" not in found["params"]:
         raise ConfigError(
             f"model.weights of network {number} have no head, which would stay as it was drawn, "
             f"since method.frozen holds {number}; method.frozen_heads=false lets it learn."
         )
-    classifiers = set(CLASSIFIERS) & found["params"]["encoder"].keys()
+    classifiers = set(interop.CLASSIFIERS) & found["params"]["encoder"].keys()
     taught = [name for name in ("logit_distillation", "deep_mutual") if config.method.weights[name]]
     if taught and not classifiers:
         raise ConfigError(

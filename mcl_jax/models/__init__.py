@@ -15,7 +15,7 @@ from mcl_jax.models.heads import (
 )
 from mcl_jax.models.imagenet_resnet import ImageNetResNet
 from mcl_jax.models.normalization import BatchNorm, GroupNorm
-from mcl_jax.models.registry import create, names
+from mcl_jax.models.registry import WITH_WIDTH_AND_STEM, create, names
 from mcl_jax.models.shufflenet import ShuffleNetV2
 from mcl_jax.models.small_resnet import SmallResNet
 from mcl_jax.models.vit import ViT
@@ -23,6 +23,7 @@ from mcl_jax.models.wide_resnet import WideResNet
 
 __all__ = [
     "CONVOLUTIONS",
+    "WITH_WIDTH_AND_STEM",
     "BYOLHead",
     "BatchNorm",
     "CifarResNet",

@@ -15,6 +15,29 @@ from mcl_jax.models.normalization import BatchNorm, GroupNorm
 
 NORMALIZATIONS = ("batch", "group")
 
+_HE = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+
+
+def uniform(fan_in: int) -> nn.initializers.Initializer:
+    """Draws from U(±1 / sqrt(fan_in)), PyTorch's default for weights and biases.
+
+    Args:
+        fan_in: inputs that a unit of the layer sees.
+
+    Returns:
+        A Flax initialiser.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> bool((jnp.abs(uniform(4)(jax.random.key(0), (5, 6), jnp.float32)) <= 0.5).all())
+        True
+    """
+
+    def start(key: Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
+        return jax.random.uniform(key, tuple(shape), dtype, -(fan_in**-0.5), fan_in**-0.5)
+
+    return start
+
 
 def linear(
     features: int,
@@ -44,16 +67,12 @@ def linear(
         >>> linear(3, 4, name="fc", param_dtype="float32", dtype=None).features
         3
     """
-
-    def uniform(key: Array, shape: Sequence[int], dtype: DTypeLike) -> Array:
-        bound = fan_in**-0.5
-        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
-
+    start = uniform(fan_in)
     return nn.Dense(
         features,
         use_bias=use_bias,
-        kernel_init=uniform,
-        bias_init=nn.initializers.zeros if zero_bias else uniform,
+        kernel_init=start,
+        bias_init=nn.initializers.zeros if zero_bias else start,
         name=name,
         param_dtype=param_dtype,
         dtype=dtype,
@@ -121,8 +140,9 @@ class Layers:
         groups: int = 1,
         use_bias: bool = False,
         dilation: int = 1,
+        kernel_init: nn.initializers.Initializer = _HE,
     ) -> nn.Conv:
-        """A convolution padded by ``dilation * (size // 2)``, kaiming-normal over fan_out.
+        """A convolution padded by ``dilation * (size // 2)``.
 
         Args:
             features: width of the output.
@@ -133,6 +153,7 @@ class Layers:
                 is a depthwise convolution.
             use_bias: whether a bias, zero at first, is added.
             dilation: distance between the taps of the kernel.
+            kernel_init: how the kernel starts; kaiming-normal over fan_out if not given.
 
         Returns:
             The layer, ``[B, H, W, c] -> [B, H', W', features]``.
@@ -147,7 +168,7 @@ class Layers:
             use_bias=use_bias,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            kernel_init=kernel_init,
             conv_general_dilated=select_convolution(self.convolution),
             name=name,
         )

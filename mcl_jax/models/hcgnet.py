@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from mcl_jax.models.blocks import Layers, stage_of
-from mcl_jax.models.uniform_convolution import uniform, uniform_convolution
+from mcl_jax.models.blocks import Layers, stage_of, uniform
+from mcl_jax.models.uniform_convolution import uniform_convolution
 
 _SQUEEZE_GROUPS = 4
 

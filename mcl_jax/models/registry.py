@@ -24,6 +24,9 @@ _IMAGENET_RESNETS: dict[str, Callable[..., nn.Module]] = {
     "resnet101": functools.partial(ImageNetResNet, depths=(3, 4, 23, 3), bottleneck=True),
 }
 
+# Encoders that `create` takes a width and a stem for.
+WITH_WIDTH_AND_STEM = tuple(_IMAGENET_RESNETS)
+
 _ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "resnet20": functools.partial(CifarResNet, depth=3),
     "resnet32": functools.partial(CifarResNet, depth=5),

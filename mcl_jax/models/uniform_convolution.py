@@ -1,35 +1,8 @@
 """Convolution that starts as PyTorch's own does, for encoders whose authors left it at that."""
 
-from collections.abc import Sequence
-
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from jax import Array
-from jax.typing import DTypeLike
 
-from mcl_jax.models.blocks import Layers
-from mcl_jax.models.convolution import select_convolution
-
-
-def uniform(fan_in: int) -> nn.initializers.Initializer:
-    """Draws from U(±1 / sqrt(fan_in)), PyTorch's default for weights and biases.
-
-    Args:
-        fan_in: inputs that a unit of the layer sees.
-
-    Returns:
-        A Flax initialiser.
-
-    Example:
-        >>> bool((jnp.abs(uniform(4)(jax.random.key(0), (5, 6), jnp.float32)) <= 0.5).all())
-        True
-    """
-
-    def start(key: Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> Array:
-        return jax.random.uniform(key, tuple(shape), dtype, -(fan_in**-0.5), fan_in**-0.5)
-
-    return start
+from mcl_jax.models.blocks import Layers, uniform
 
 
 def uniform_convolution(
@@ -62,6 +35,7 @@ def uniform_convolution(
         ``[B, H', W', features]``, in the type of the computation.
 
     Example:
+        >>> import flax.linen as nn, jax, jax.numpy as jnp
         >>> class Net(nn.Module):
         ...     @nn.compact
         ...     def __call__(self, x):
@@ -70,18 +44,7 @@ def uniform_convolution(
         >>> variables["params"]["conv"]["kernel"].shape
         (3, 3, 1, 8)
     """
-    convolution = nn.Conv(
-        features,
-        (size, size),
-        strides=stride,
-        padding=dilation * (size // 2),
-        kernel_dilation=dilation,
-        feature_group_count=groups,
-        use_bias=False,
-        dtype=layers.dtype,
-        param_dtype=layers.param_dtype,
-        kernel_init=uniform(size * size * x.shape[-1] // groups),
-        conv_general_dilated=select_convolution(layers.convolution),
-        name=name,
-    )
-    return convolution(x)
+    start = uniform(size * size * x.shape[-1] // groups)
+    return layers.conv(
+        features, size, stride, name=name, groups=groups, dilation=dilation, kernel_init=start
+    )(x)

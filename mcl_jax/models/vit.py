@@ -85,7 +85,11 @@ class Attention(nn.Module):
         *rows, width = x.shape
         qkv = _linear(3 * width, self.layers, "qkv")(x)
         qkv = qkv.reshape(*rows, 3, self.heads, width // self.heads)
-        out = jax.nn.dot_product_attention(*(qkv[..., i, :, :] for i in range(3)))
+        query, key, value = (qkv[..., i, :, :] for i in range(3))
+        logits = jnp.einsum("...qhd,...khd->...hqk", query, key) * (width // self.heads) ** -0.5
+        wide = jnp.promote_types(logits.dtype, jnp.float32)
+        shares = jax.nn.softmax(logits.astype(wide)).astype(value.dtype)
+        out = jnp.einsum("...hqk,...khd->...qhd", shares, value)
         return _linear(width, self.layers, "proj")(out.reshape(x.shape))
 
 

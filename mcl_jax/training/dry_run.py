@@ -1,6 +1,7 @@
 """What a run would take: parameters, memory and time, from its first steps; nothing is written."""
 
 import itertools
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -86,7 +87,9 @@ def _held(state: TrainState, run: Run) -> dict[str, int]:
 
 
 def _bytes(tree: Any) -> int:
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    """On one device: a leaf may be split over some."""
+    share = ((x, math.prod(x.sharding.shard_shape(x.shape))) for x in jax.tree.leaves(tree))
+    return sum(leaf.nbytes * size // max(leaf.size, 1) for leaf, size in share)
 
 
 def _peak(devices: Sequence[jax.Device]) -> int | None:

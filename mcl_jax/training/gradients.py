@@ -7,6 +7,7 @@ al., arXiv 2101.06983). Values and gradients are those of the whole batch with b
 taken over as many groups.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -98,7 +99,7 @@ class Differentiator(NamedTuple):
         count = self.micro_batches
         parts = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
         outputs, extras = self._each(lambda part: embed(params, part), parts)
-        outputs = jax.tree.map(_joined, outputs)
+        outputs = jax.tree.map(functools.partial(_joined, rows=len(parts.index[0])), outputs)
         extras = jax.tree.map(_mean, extras)
         _, to_outputs, found = jax.vjp(
             lambda outputs: losses(outputs, extras), outputs, has_aux=True
@@ -148,8 +149,13 @@ def _after(part: Any, before: Any) -> Any:
     return jax.lax.optimization_barrier((part, before))[0]
 
 
-def _joined(x: jax.Array) -> jax.Array:
+def _joined(x: jax.Array, rows: int) -> jax.Array:
     """[k, M, b, ...] -> [M, k * b, ...]."""
+    if x.shape[2:3] != (rows,):
+        raise ValueError(
+            f"outputs of embed must be [M, {rows}, ...] for a micro-batch of {rows}, got "
+            f"{x.shape[1:]}."
+        )
     return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])
 
 
@@ -159,5 +165,5 @@ def _divided(x: jax.Array, count: int) -> jax.Array:
 
 
 def _mean(x: jax.Array) -> jax.Array:
-    """The mean over micro-batches; what is not floating is the same in each."""
-    return jnp.mean(x, axis=0) if jnp.issubdtype(x.dtype, jnp.floating) else x[-1]
+    """The mean over micro-batches; what is the same in each, or not floating, stays as it is."""
+    return x[0] + jnp.mean(x - x[0], axis=0) if jnp.issubdtype(x.dtype, jnp.floating) else x[-1]

@@ -276,7 +276,8 @@ def _circumstances(config: ConfigDict, run: Run, state: TrainState) -> dict[str,
 def _devices(run: Run) -> str:
     devices, together = run.mapper.devices, processes.count()
     several = f" of {together} processes" if together > 1 else ""
-    return f"{len(devices)} {devices[0].device_kind}{several}"
+    spread = f", networks in {run.mapper.cohort} parts" if run.mapper.cohort > 1 else ""
+    return f"{len(devices)} {devices[0].device_kind}{several}{spread}"
 
 
 def _summary(session: Session, state: TrainState) -> dict[str, Any]:

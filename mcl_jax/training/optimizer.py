@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from mcl_jax.cohort import networks_of
+
 
 def path_name(path: tuple[Any, ...]) -> str:
     """A key path of a tree as ``"encoder/conv1/kernel"``."""
@@ -46,7 +48,7 @@ def clip_per_network(max_norm: float) -> optax.GradientTransformation:
     """Scales each network's gradient to a norm of at most ``max_norm``.
 
     Computes ``g[a] min(1, max_norm / ||g[a]||)``, the norm over all parameters of network a; what
-    networks share is clipped by a norm of its own.
+    networks share is clipped by a norm of its own, and so is what belongs to no network.
 
     Args:
         max_norm: above 0.
@@ -80,10 +82,11 @@ def clip_per_network(max_norm: float) -> optax.GradientTransformation:
 
 
 def _owner(path: tuple[Any, ...], leaf: jax.Array) -> tuple[tuple[str, bool], tuple[int, ...]]:
-    """Whose a parameter is, and its axes beside that of networks, which shared ones have not."""
-    names = path_name(path).split("/")
-    shared = names[1] == "shared"
-    return (names[0], shared), tuple(range(0 if shared else 1, leaf.ndim))
+    """Whose a parameter is, and its axes beside that of networks, which not all have."""
+    key, *rest = path_name(path).split("/")
+    stacked = networks_of(key) is not None and rest[:1] != ["shared"]
+    owner = key if networks_of(key) is not None else ""
+    return (owner, stacked), tuple(range(int(stacked), leaf.ndim))
 
 
 def learning_rate(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.Schedule:

@@ -98,7 +98,7 @@ class Mapper:
         here = [
             column
             for column in range(self.data_devices)
-            for row in self.mesh.devices.reshape(self.cohort, -1)
+            for row in np.array(self.devices).reshape(self.cohort, -1)
             if row[column].process_index == jax.process_index()
         ]
         return range(min(here) * each, (max(here) + 1) * each)
@@ -247,7 +247,26 @@ def create(name: str, count: int, platform: str = "", cohort: int = 1) -> Mapper
             f"parallel.cohort_devices above 1 wants parallel.mapper shard_map, got {cohort} with "
             f"pmap."
         )
-    return Mapper(name, devices, cohort)
+    mapper = Mapper(name, devices, cohort)
+    _check_columns(mapper)
+    return mapper
+
+
+def _check_columns(mapper: Mapper) -> None:
+    """Processes must have either the same rows of a batch or none in common."""
+    columns = np.array(mapper.devices).reshape(mapper.cohort, -1).T
+    held: dict[int, set[int]] = {}
+    for number, column in enumerate(columns):
+        for device in column:
+            held.setdefault(device.process_index, set()).add(number)
+    for one in held.values():
+        for other in held.values():
+            if (one != other and one & other) or max(one) - min(one) >= len(one):
+                raise ConfigError(
+                    f"parallel.cohort_devices must divide or be a multiple of the number of "
+                    f"processes, {len(held)}, got {mapper.cohort}: their parts of a batch would "
+                    f"overlap."
+                )
 
 
 _INSTALL = {
@@ -280,5 +299,6 @@ def _devices(platform: str) -> list[jax.Device]:
             f"{_INSTALL[platform]}."
         ) from error
     # What is computed before data are placed belongs there too.
-    jax.config.update("jax_default_device", jax.local_devices(backend=platform)[0])
+    here = next(device for device in found if device.process_index == jax.process_index())
+    jax.config.update("jax_default_device", here)
     return found

@@ -92,7 +92,10 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         optimizer=optimizer.create(config.optimizer, steps, per_epoch),
     )
     method = methods.create(config, setting)
-    like = jax.eval_shape(_creator(config, dataset, method), jax.random.key(config.seed))
+    try:
+        like = jax.eval_shape(_creator(config, dataset, method), jax.random.key(config.seed))
+    except ValueError as error:  # images that the encoder cannot take
+        raise config_lib.ConfigError(f"model.name {config.model.name}: {error}") from error
     fit.check_memory(like, dataset.train, mapper)
     layout = states.layout(like, method.specs)
     streams, unroll = dataset.train.streams, mapper.devices[0].platform == "cpu"

@@ -108,7 +108,12 @@ def layout(like: TrainState, specs: Specs) -> TrainState:
         # Transformations keep trees like the parameters somewhere inside their states.
         ends = (path[start:] for start in range(len(path)))
         shape, spec = next((by_path[end] for end in ends if end in by_path), (None, whole))
-        return spec if leaf.shape == shape else whole
+        if shape != leaf.shape and spec != whole:
+            raise ValueError(
+                f"an optimiser whose state is shaped as its parameters is wanted where these are "
+                f"split over devices, got {leaf.shape} for {shape} at {path_name(path)}."
+            )
+        return spec
 
     optimizer = jax.tree_util.tree_map_with_path(of_optimizer, like.optimizer)
     everything = jax.tree.map(lambda _: whole, like._replace(params=None, extras=None))

@@ -190,7 +190,8 @@ def _warn_of_collapse(
     session: Session, step: int, values: dict[str, Any], told: set[int]
 ) -> set[int]:
     """Tells once of each network to which all images are alike after a fifth of training."""
-    networks = set(guard.collapsed(values)) - told if step > session.run.steps / 5 else set()
+    late, frozen = step > session.run.steps / 5, set(session.config.method.frozen)
+    networks = set(guard.collapsed(values)) - frozen - told if late else set()
     for network in sorted(networks):
         session.recorder.warn(
             f"the embeddings of network {network} have collapsed: two different images have a mean "

@@ -88,10 +88,26 @@ def test_a_saved_member_is_plain_arrays_named_by_their_paths(setting, tmp_path):
     assert len(names) == len(jax.tree.leaves(member))
 
 
-def test_pickles_are_not_read(tmp_path):
-    np.savez(tmp_path / "member.npz", allow_pickle=True, a=np.array([{}], object))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
-        cohort.load_member(tmp_path / "member.npz")
+def test_files_that_are_no_members(setting, tmp_path):
+    path = tmp_path / "member.npz"
+    with pytest.raises(FileNotFoundError):
+        cohort.load_member(path)
+    cohort.save_member(path, setting.variables, 0)
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for content in (b"", b"text", whole[:middle], flipped):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="is no file of a member, or a damaged one"):
+            cohort.load_member(path)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    np.savez(path, allow_pickle=True, **{"params/a": np.array([{}], object)})
+    for name in ("array.npy", "member.npz"):
+        with pytest.raises(ValueError, match="is no file of a member, or a damaged one"):
+            cohort.load_member(tmp_path / name)
+    np.savez(path, train_images=np.zeros(3))
+    with pytest.raises(ValueError, match="it has no params/"):
+        cohort.load_member(path)
 
 
 @pytest.mark.parametrize("index", [-1, 3])

@@ -33,6 +33,25 @@ def test_the_teacher_teaches_and_learns_from_none():
     assert found[:, 2].tolist() == [1, 1, 1, 1]
 
 
+def test_weights_choose_terms_and_not_gradients():
+    """Keys are not stopped: with no terms of its own, the teacher is moved by its pupils'."""
+    z = losses.l2_normalize(jax.random.normal(jax.random.key(0), (2, 6, 4)))
+    positives = losses.same_class(jnp.arange(6) // 2)
+    weights = losses.topology("teacher", 2, teacher=1)
+
+    def term(z, name):
+        terms = losses.mcl_terms(z, z, positives, temperature=0.5, pair_weights=weights)
+        return getattr(terms, name)
+
+    moved = {
+        name: float(jnp.abs(jax.grad(term)(z, name)[1]).max())
+        for name in ("icl", "soft_icl", "soft_vcl")
+    }
+    assert moved["icl"] > 0.01
+    assert moved["soft_icl"] > 0.001
+    assert moved["soft_vcl"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [

@@ -12,6 +12,7 @@ import tiny
 
 from mcl_jax import cohort, models
 from mcl_jax.config import ConfigError
+from mcl_jax.data import Dataset, Split
 from mcl_jax.methods import Setting, networks
 from mcl_jax.training import parallel
 from mcl_jax.training.optimizer import create
@@ -88,6 +89,21 @@ def test_weights_of_pairs(changes, weights):
 def test_networks_that_cannot_be_built(changes, message):
     with pytest.raises(ConfigError, match=message):
         build(**changes)
+
+
+def test_images_that_the_encoder_cannot_take():
+    whole = tiny.dataset()
+    split = Split(whole.train.labels, images=whole.train.images[:, :6, :6])
+    data = Dataset("cropped", split, split, split, whole.class_names, "")
+    config = tiny.config(model__name="vit_tiny", evaluation__knn_neighbours=1)
+    with pytest.raises(ConfigError, match=r"^model\.name vit_tiny: patches of 4x4"):
+        tiny.run_steps(config, data, steps=0)
+
+
+def test_widths_and_stems_are_for_those_that_take_them():
+    found = build(model__name="tiny,resnet18", model__stem="small", model__width=0.5)
+    assert found.groups[1].network.encoder.width == 0.5
+    assert found.groups[0].network.encoder.widths == (4,)
 
 
 def test_a_teacher_that_is_frozen_teaches_and_stays(tmp_path):

@@ -91,6 +91,23 @@ def test_files_that_do_not_serve(other, tmp_path):
             start(**options)
 
 
+def test_a_frozen_network_has_a_file(other, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"method\.frozen holds 1, for which model\.weights names no"
+    ):
+        start(method__frozen=(1,))
+
+
+def test_of_a_file_of_a_cohort_each_network_takes_its_own(other, tmp_path):
+    file = tmp_path / "cohort.safetensors"
+    blank = jax.tree.map(lambda x: x * 0, other)
+    interop.save_cohort(file, [NAME, NAME], [blank, other])
+    _, _, state = start(model__weights=("", str(file)))
+    assert equal(member(state, 1), other)
+    with pytest.raises(ConfigError, match="of network 2: network must be from 0 to 1"):
+        start(model__weights=("", "", str(file)), method__networks=3)
+
+
 def test_a_frozen_network_without_a_classifier_is_no_one_to_distil_from(other, tmp_path):
     file = tmp_path / "encoder.safetensors"
     interop.save_safetensors(file, NAME, other, classifier=False)

@@ -118,7 +118,7 @@ def test_a_platform_is_looked_for():
 
 def test_another_platform_than_the_preferred_one_becomes_the_default(monkeypatch):
     class Device:
-        platform = "cpu"
+        platform, id, process_index = "cpu", 0, 0
 
     chosen, devices = [], {None: [jax.devices()[0]], "gpu": [Device(), Device()]}
     monkeypatch.setattr(parallel.jax, "devices", lambda platform=None: devices[platform])

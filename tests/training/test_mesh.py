@@ -1,6 +1,7 @@
 """Networks spread over devices train the same; nothing but embeddings and logits crosses."""
 
 import re
+import types
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ import tiny
 from test_equality import relative
 
 from mcl_jax.config import ConfigError
-from mcl_jax.training import parallel
+from mcl_jax.training import parallel, train_and_evaluate
 from mcl_jax.training.run import initial_state
 
 NETWORKS, BATCH, DIM, CLASSES = 4, 16, 8, 4
@@ -43,11 +44,11 @@ def trained(*mesh, **changes):
     return jax.device_get((state, metrics, said))
 
 
-@pytest.mark.parametrize("norm", ["sync", "grouped"])
-def test_any_mesh_trains_as_one_device_does(norm):
+@pytest.mark.parametrize(("norm", "meshes"), [("sync", MESHES[1:2]), ("grouped", MESHES)])
+def test_any_mesh_trains_as_one_device_does(norm, meshes):
     with jax.enable_x64(True):
         reference = trained(norm=norm, model__dtype="float64")
-        for mesh in MESHES:
+        for mesh in meshes:
             found = trained(*mesh, norm=norm, model__dtype="float64")
             worst = jax.tree.map(relative, found, reference)
             assert max(jax.tree.leaves(worst)) < 1e-9, mesh
@@ -56,15 +57,40 @@ def test_any_mesh_trains_as_one_device_does(norm):
 @pytest.mark.parametrize(
     "kind",
     [
-        {"model__name": "tiny,tiny,small_resnet,tiny", "method__frozen": (3,)},
+        {"model__name": "tiny,tiny,tiny_wide,tiny"},
         {"model__shared_stages": 1, "method__topology": "ring"},
     ],
-    ids=["unlike and frozen", "branches"],
+    ids=["unlike", "branches"],
 )
-def test_any_cohort_trains_on_several_devices_as_on_one(kind):
+def test_any_cohort_trains_by_any_mapper_on_several_devices_as_on_one(kind):
     with jax.enable_x64(True):
-        one, four = (trained(1, data, model__dtype="float64", **kind) for data in (1, 4))
+        one = trained(model__dtype="float64", **kind)
+        four = trained(1, 4, model__dtype="float64", parallel__mapper="pmap", **kind)
     assert max(jax.tree.leaves(jax.tree.map(relative, four, one))) < 1e-9
+
+
+def test_micro_batches_on_a_mesh_train_as_one_device_does():
+    with jax.enable_x64(True):
+        options = {"norm": "grouped", "model__dtype": "float64"}
+        one = trained(**options)
+        spread = trained(2, 2, training__micro_batches=2, **options)
+    assert max(jax.tree.leaves(jax.tree.map(relative, spread, one))) < 1e-9
+
+
+def test_a_state_goes_on_on_another_mesh(tmp_path, monkeypatch):
+    monkeypatch.setattr("mcl_jax.data.load", lambda *args, **options: tiny.dataset())
+    with jax.enable_x64(True):
+        summaries = []
+        for folder, meshes in (("one", [(1, 1)]), ("several", [(2, 2), (4, 2)])):
+            for steps, mesh in zip((8, 16)[-len(meshes) :], meshes, strict=True):
+                options = {"model__dtype": "float64", "optimizer__schedule": "constant"}
+                run = config(*mesh, **options)
+                run.update({"training": {"steps": steps}, "parallel": {"devices": 0}})
+                devices = jax.devices()[: mesh[0] * mesh[1]]
+                monkeypatch.setattr(parallel, "_devices", lambda platform, found=devices: found)
+                summaries.append(train_and_evaluate(run, tmp_path / folder))
+    assert summaries[0]["test"] == summaries[-1]["test"]
+    assert summaries[-1]["steps"] == 16
 
 
 COLLECTIVE = re.compile(
@@ -155,6 +181,23 @@ def test_devices_that_cannot_be_divided(options, message):
     with pytest.raises(ConfigError) as caught:
         parallel.create(*options)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("processes", "cohort", "fine"), [(2, 4, True), (4, 2, True), (3, 2, False)]
+)
+def test_processes_share_all_rows_or_none(processes, cohort, fine, monkeypatch):
+    count = 12 if processes == 3 else 8
+    devices = [
+        types.SimpleNamespace(id=i, process_index=i * processes // count, platform="cpu")
+        for i in range(count)
+    ]
+    monkeypatch.setattr(parallel, "_devices", lambda platform: devices)
+    if fine:
+        assert parallel.create("shard_map", 0, cohort=cohort).data_devices == 8 // cohort
+        return
+    with pytest.raises(ConfigError, match="number of processes, 3, got 2: their parts of a batch"):
+        parallel.create("shard_map", 0, cohort=cohort)
 
 
 def test_processes_use_all_their_devices(monkeypatch):

@@ -117,7 +117,7 @@ def test_clipping_is_that_of_each_network_alone():
     assert check(shared, found["networks_2_to_3"]["shared"])
     pair = (stacked(), found["networks_2_to_3"]["members"])
     for network in range(2):
-        check(*jax.tree.map(lambda x, a=network: x[a], pair))
+        assert check(*jax.tree.map(lambda x, a=network: x[a], pair))
     assert jax.tree.leaves(found["networks_4_to_5"]) == []
 
 

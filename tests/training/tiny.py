@@ -52,9 +52,10 @@ def config(**changes: Any) -> ConfigDict:
 
 
 def know_tiny_network(monkeypatch: Any) -> None:
-    """Registers the encoder ``tiny`` for one test."""
-    encoder = functools.partial(SmallResNet, widths=(4,))
-    monkeypatch.setitem(registry._ENCODERS, "tiny", encoder)
+    """Registers the encoders ``tiny`` and ``tiny_wide`` for one test."""
+    for name, width in (("tiny", 4), ("tiny_wide", 6)):
+        encoder = functools.partial(SmallResNet, widths=(width,))
+        monkeypatch.setitem(registry._ENCODERS, name, encoder)
 
 
 def batches(run: Run) -> Iterator[Any]:

@@ -1,8 +1,8 @@
 """Configuration of a run so small that several processes carry it out within seconds.
 
 ``--config=tests/training/tiny_run.py`` holds its images in memory, ``...:streamed`` decodes them on
-the way, those of training as slowly as ``TINY_PAUSE`` says in seconds. It teaches the process that
-reads it the encoder and the data set.
+the way, those of training as slowly as ``TINY_PAUSE`` says in seconds; ``...:spread`` splits the
+two networks over devices too. It teaches the process that reads it the encoder and the data set.
 """
 
 import functools
@@ -51,7 +51,7 @@ def streamed(resident: Dataset) -> Dataset:
 def get_config(kind: str = "resident") -> ConfigDict:
     """Sixteen steps in float64, whose statistics do not depend on how a batch is split."""
     registry._ENCODERS["tiny"] = functools.partial(SmallResNet, widths=(4,))
-    found = tiny.dataset() if kind == "resident" else streamed(tiny.dataset())
+    found = streamed(tiny.dataset()) if kind == "streamed" else tiny.dataset()
     data.load = lambda *args, **options: found
     config = tiny.config(
         model__norm="sync",
@@ -61,6 +61,8 @@ def get_config(kind: str = "resident") -> ConfigDict:
         training__checkpoint_every_epochs=1,
         parallel__devices=0,
     )
+    if kind == "spread":
+        config.parallel.cohort_devices = 2
     if kind == "streamed":
         changes = {"data.image_size": 8, "data.mean": (0.4,), "data.std": (0.2,)}
         config.update_from_flattened_dict(changes)
