@@ -42,6 +42,17 @@ class Worker:
         self._process.wait()
 
 
+class Sum:
+    """Workers whose steps are added up, as if they were one."""
+
+    def __init__(self, *workers: Worker) -> None:
+        self._workers = workers
+
+    def step(self) -> float:
+        """Seconds of a step of each."""
+        return sum(worker.step() for worker in self._workers)
+
+
 def serve(step) -> None:
     """Answers each line on standard input: the seconds of a step, or the memory."""
 
@@ -58,7 +69,7 @@ def serve(step) -> None:
         print(time.perf_counter() - start, flush=True)
 
 
-def compare(name: str, first: Worker, second: Worker, pairs: int) -> None:
+def compare(name: str, first: Worker, second: Worker | Sum, pairs: int) -> None:
     """Prints the ratio of the first to the second, pair by pair."""
     times = [(first.step(), second.step()) for _ in range(pairs)]
     ratios = [a / b for a, b in times]

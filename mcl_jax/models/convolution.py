@@ -13,11 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-CONVOLUTIONS = ("per_network", "plain")
+from mcl_jax.models import convolution_cpu
 
-# XLA on CPU finds the gradient of a kernel faster in parts of the batch than at once: 1.7 to 3.2
-# times at the sizes of a CIFAR ResNet. More parts take longer to compile.
-_PART_ROWS, _MOST_PARTS = 16, 8
+CONVOLUTIONS = ("per_network", "plain")
 
 _Function = Callable[..., Array]
 
@@ -60,12 +58,13 @@ def _unfold(x: Array, axis: int, size: int) -> Array:
 
 
 @functools.cache
-def _convolution(dimensions: lax.ConvDimensionNumbers, **settings: Any) -> _Function:
+def _convolution(**settings: Any) -> _Function:
     """The convolution of one setting, cached so that layers alike share one function."""
-    rows, out = dimensions.lhs_spec[0], dimensions.out_spec[0]
+    layout = settings["dimension_numbers"]
+    rows, out = layout.lhs_spec[0], layout.out_spec[0]
 
     def plain(x: Array, kernel: Array) -> Array:
-        return lax.conv_general_dilated(x, kernel, dimension_numbers=dimensions, **settings)
+        return lax.conv_general_dilated(x, kernel, **settings)
 
     # Transposing (rather than writing the gradients out) lets JAX insert the sum over devices that
     # a replicated kernel needs under shard_map.
@@ -77,38 +76,39 @@ def _convolution(dimensions: lax.ConvDimensionNumbers, **settings: Any) -> _Func
         (gradient,) = jax.linear_transpose(lambda kernel: plain(x, kernel), kernel)(g)
         return gradient
 
-    def to_kernel_in_parts(g: Array, x: Array, kernel: Array) -> Array:
-        batch = x.shape[rows]
-        size = max(_PART_ROWS, -(-batch // _MOST_PARTS))
-        parts = (
-            to_kernel(
-                lax.slice_in_dim(g, start, min(start + size, batch), axis=out),
-                lax.slice_in_dim(x, start, min(start + size, batch), axis=rows),
-                kernel,
-            )
-            for start in range(0, batch, size)
-        )
-        return functools.reduce(jnp.add, parts)
+    def by_platform(on_cpu: _Function, elsewhere: _Function) -> _Function:
+        on_cpu = functools.partial(on_cpu, settings=settings)
+        return functools.partial(lax.platform_dependent, cpu=on_cpu, default=elsewhere)
 
-    def to_kernel_anywhere(g: Array, x: Array, kernel: Array) -> Array:
-        return lax.platform_dependent(g, x, kernel, cpu=to_kernel_in_parts, default=to_kernel)
-
-    forward = _loop_over_networks(plain, (rows,), out)
-    input_gradient = _loop_over_networks(to_input, (out, rows), rows)
-    kernel_gradient = _loop_over_networks(to_kernel_anywhere, None, 0)
+    forward = _loop_over_networks(by_platform(convolution_cpu.forward, plain), (rows,), out)
+    input_gradient = _loop_over_networks(
+        by_platform(convolution_cpu.input_gradient, to_input), (out, rows), rows
+    )
+    kernel_gradient = _loop_over_networks(
+        by_platform(convolution_cpu.kernel_gradient, to_kernel), None, 0
+    )
 
     @jax.custom_vjp
     def convolution(x: Array, kernel: Array) -> Array:
         return forward(x, kernel)
 
     def convolution_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+        x = _hold(x)
         return forward(x, kernel), (x, kernel)
 
     def convolution_backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+        g = _hold(g)
         return input_gradient(g, *saved), kernel_gradient(g, *saved)
 
     convolution.defvjp(convolution_forward, convolution_backward)
     return convolution
+
+
+_hold = _loop_over_networks(
+    functools.partial(lax.platform_dependent, cpu=convolution_cpu.hold, default=lambda x: x),
+    None,
+    0,
+)
 
 
 def _tuples(value: Any) -> Any:
@@ -161,7 +161,7 @@ def per_network_convolution(
     if not isinstance(layout, lax.ConvDimensionNumbers):
         layout = lax.conv_dimension_numbers(lhs.shape, rhs.shape, layout)
     function = _convolution(
-        lax.ConvDimensionNumbers(*_tuples(tuple(layout))),
+        dimension_numbers=lax.ConvDimensionNumbers(*_tuples(tuple(layout))),
         window_strides=_tuples(window_strides),
         padding=_tuples(padding),
         lhs_dilation=_tuples(lhs_dilation),

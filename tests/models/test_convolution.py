@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.test_util import check_grads
 
 from mcl_jax.models import per_network_convolution, select_convolution
+from mcl_jax.models.convolution_cpu import hold
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 M, B = 2, 4
@@ -26,6 +27,21 @@ SETTINGS = {
         (3, 3, 1, 4),
         {"window_strides": (1, 1), "padding": "SAME", "feature_group_count": 4},
     ),
+    "depthwise_uneven": (
+        (3, 2, 1, 8),
+        {
+            "window_strides": (2, 1),
+            "padding": ((2, 1), (0, 2)),
+            "rhs_dilation": (2, 1),
+            "feature_group_count": 4,
+        },
+    ),
+    "grouped": (
+        (3, 3, 2, 6),
+        {"window_strides": (1, 1), "padding": "SAME", "feature_group_count": 2},
+    ),
+    "odd_width": ((3, 2, 4, 6), {"window_strides": (1, 1), "padding": ((1, 1), (0, 0))}),
+    "wide": ((3, 3, 4, 17), {"window_strides": (1, 1), "padding": "SAME"}),
     "kernel_dilation": (
         (3, 3, 4, 6),
         {"window_strides": (1, 1), "padding": "SAME", "rhs_dilation": (2, 2)},
@@ -84,6 +100,37 @@ def test_vmap_is_a_loop_over_networks(setting):
     expected = [one(x[i], w[i]) for i in range(M)]
     actual = jax.vmap(run(per_network_convolution))(x, w)
     close(actual, jax.tree.map(lambda *a: jnp.stack(a), *expected))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_kernel_gradient_in_parts_of_the_batch(groups):
+    x, w = draw(40, 3, 3, 4), draw(3, 3, 4 // groups, 4)
+
+    def run(function):
+        settings = {"dimension_numbers": LAYOUT, "feature_group_count": groups}
+        return jax.grad(lambda w: jnp.sin(function(x, w, (1, 1), "SAME", **settings)).sum())(w)
+
+    close(jax.jit(run, static_argnums=0)(per_network_convolution), run(lax.conv_general_dilated))
+
+
+@pytest.mark.parametrize("entry", [1.0, np.nan])
+def test_hold_changes_nothing(entry):
+    x = draw(3, 4).at[0, 0].set(entry)
+    np.testing.assert_array_equal(jax.jit(hold)(x), x)
+
+
+def test_residual_chain_is_computed_once():
+    def total(x, kernels):
+        for kernel in kernels:
+            x = jnp.maximum(convolve(x, kernel) + x, 0)
+        return x.sum()
+
+    shapes = jnp.ones((32, 4, 4, 32)), [jnp.ones((3, 3, 32, 32))] * 4
+    hlo = jax.jit(jax.grad(total, 1)).lower(*shapes).compile().as_text()
+    fused = re.findall(r"^%?fused\S* .*?^}", hlo, re.MULTILINE | re.DOTALL)
+    moved = [text for text in fused if " transpose(" in text or " copy(" in text]
+    assert moved
+    assert not [text for text in moved if " maximum(" in text]
 
 
 @pytest.mark.parametrize("wrap", [jax.jit, jax.checkpoint, lambda f: f])
