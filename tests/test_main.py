@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mcl_jax import main as command
+from mcl_jax import models
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -93,9 +94,8 @@ def test_a_dry_run_says_what_a_run_would_take_and_writes_nothing(tmp_path):
 MISTAKES = [
     ("method.name=supervised_mlc", "method.name must be one of supervised_mcl, got "
      "'supervised_mlc'; did you mean supervised_mcl?"),
-    ("model.name=resnet23", "model.name must be one of resnet20, resnet32, resnet56, resnet110, "
-     "wrn_16_2, wrn_40_2, wrn_28_4, resnet18, resnet34, resnet50, small_resnet, got 'resnet23'; "
-     "did you mean resnet34?"),
+    ("model.name=resnet23", f"model.name must be one of {', '.join(models.names())}, got "
+     "'resnet23'; did you mean resnet34?"),
     ("data.name=foo!", "data.name must be one of fashion_mnist, photographs, digits, tfds:NAME, "
      "npz:PATH, got 'foo!'."),
     ("data.name=cifar10", "data.name must be one of fashion_mnist, photographs, digits, "
