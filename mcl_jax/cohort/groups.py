@@ -112,14 +112,11 @@ def init(cohort: Cohort, key: jax.Array, images: jax.Array) -> dict[str, dict[st
         ``{"params": {KEY: tree}, "batch_stats": {KEY: tree}}``, leaves [m, ...].
     """
     variables: dict[str, dict[str, Any]] = {"params": {}, "batch_stats": {}}
-    first = 0
     for name, group in cohort.items():
-        numbers = jnp.arange(first, first + group.size)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.array(networks_of(name)))
         drawn = jax.vmap(lambda key, group=group: group.network.init(key, images))(keys)
         for collection, trees in variables.items():
             trees[name] = _divide(group, drawn.get(collection, {}), first=True)
-        first += group.size
     return variables
 
 

@@ -73,10 +73,9 @@ def select(variables: Any, index: int) -> dict[str, Any]:
     for collection, groups in variables.items():
         key, position = _place(groups, index)
         group = groups[key]
-        shared = group["shared"] if group.keys() == SHARING else {}
-        members = group["members"] if shared else group
-        own = jax.tree.map(lambda x, i=position: x[i], members)
-        member = merged({"shared": shared, "members": own})
+        shared = {"shared": group["shared"]} if group.keys() == SHARING else {}
+        stacked = {name: tree for name, tree in group.items() if name not in shared}
+        member = merged(shared | jax.tree.map(lambda x, i=position: x[i], stacked))
         if member:
             found[collection] = member
     return found

@@ -197,9 +197,9 @@ class Layers:
 
             x = layers.block(BasicBlock)(width, stride, layers, name="layer1_0")(x, train)
 
-        On CPU it saves no memory unless the environment has
-        ``XLA_FLAGS=--xla_disable_hlo_passes=cse_barrier_expander``: that pass removes the barriers
-        that keep XLA from doing the second computation early.
+        On CPU it saves no memory unless XLA is told ``xla_disable_hlo_passes=cse_barrier_expander``
+        (the trainer does, by `shard_map`): that pass removes the barriers that keep XLA from doing
+        the second computation early.
 
         Args:
             kind: a module whose call takes exactly (x, train), by position. Of several arrays make

@@ -1,6 +1,5 @@
 """Heads: from features to what is contrasted; and predictors, from one view to another."""
 
-import difflib
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +9,7 @@ from jax.typing import DTypeLike
 
 from mcl_jax.losses import l2_normalize
 from mcl_jax.models.blocks import Layers, linear
+from mcl_jax.models.unknown_name import unknown_name
 
 
 def _wide(x: Array) -> Array:
@@ -328,10 +328,7 @@ def create_head(
         128
     """
     if name not in _HEADS:
-        near = difflib.get_close_matches(name, _HEADS, n=1, cutoff=0.0)
-        raise ValueError(
-            f"unknown head {name!r}; did you mean {near[0]!r}? Known: {', '.join(_HEADS)}."
-        )
+        raise unknown_name("head", name, _HEADS)
     if dim < 1:
         raise ValueError(f"dim must be at least 1; got {dim}.")
     layers = Layers(

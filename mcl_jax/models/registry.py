@@ -1,6 +1,5 @@
 """Encoders by name."""
 
-import difflib
 import functools
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ from mcl_jax.models.hcgnet import HCGNet
 from mcl_jax.models.imagenet_resnet import ImageNetResNet
 from mcl_jax.models.shufflenet import ShuffleNetV2
 from mcl_jax.models.small_resnet import SmallResNet
+from mcl_jax.models.unknown_name import unknown_name
 from mcl_jax.models.vit import ViT
 from mcl_jax.models.wide_resnet import WideResNet
 
@@ -112,10 +112,7 @@ def create(
         ((2, 10), (2, 64))
     """
     if name not in _ENCODERS:
-        near = difflib.get_close_matches(name, _ENCODERS, n=1, cutoff=0.0)
-        raise ValueError(
-            f"unknown encoder {name!r}; did you mean {near[0]!r}? Known: {', '.join(_ENCODERS)}."
-        )
+        raise unknown_name("encoder", name, _ENCODERS)
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1; got {num_classes}.")
     layers = Layers(

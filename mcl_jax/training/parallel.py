@@ -94,14 +94,15 @@ class Mapper:
 
     def local_rows(self, batch_size: int) -> range:
         """The rows of a batch that lie on devices of this process, as they lie in the batch."""
-        each = batch_size // self.data_devices
-        here = [
-            column
-            for column in range(self.data_devices)
-            for row in np.array(self.devices).reshape(self.cohort, -1)
-            if row[column].process_index == jax.process_index()
-        ]
+        each, here = batch_size // self.data_devices, self.columns()[jax.process_index()]
         return range(min(here) * each, (max(here) + 1) * each)
+
+    def columns(self) -> dict[int, set[int]]:
+        """For each process, which of the parts of a batch lie on its devices."""
+        held: dict[int, set[int]] = {}
+        for place, device in enumerate(self.devices):
+            held.setdefault(device.process_index, set()).add(place % self.data_devices)
+        return held
 
     def split_local(self, tree: Any) -> Any:
         """Splits leaves that hold the `local_rows` of a batch in each process."""
@@ -254,11 +255,7 @@ def create(name: str, count: int, platform: str = "", cohort: int = 1) -> Mapper
 
 def _check_columns(mapper: Mapper) -> None:
     """Processes must have either the same rows of a batch or none in common."""
-    columns = np.array(mapper.devices).reshape(mapper.cohort, -1).T
-    held: dict[int, set[int]] = {}
-    for number, column in enumerate(columns):
-        for device in column:
-            held.setdefault(device.process_index, set()).add(number)
+    held = mapper.columns()
     for one in held.values():
         for other in held.values():
             if (one != other and one & other) or max(one) - min(one) >= len(one):
