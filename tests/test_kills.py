@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-STEPS = 200
+STEPS = 100
 TIMINGS = {"seconds", "images_per_second"}
 
 
 class Runs:
-    """Starts of one small run that saves and judges after every tenth of its 200 steps.
+    """Starts of one small run that saves and judges after each ten of its 100 steps.
 
     The folder of compiled programs is its own, so that kills hit compilation too.
     """

@@ -165,9 +165,10 @@ def test_nce_of_far_logits_and_partitions(logit: float, log_z: float) -> None:
 
 
 def partition_of(batches: Any, **options: Any) -> losses.Partition:
+    update = jax.jit(functools.partial(losses.update_partition, **options))
     partition = losses.init_partition()
     for logits in batches:
-        partition = losses.update_partition(partition, logits, **options)
+        partition = update(partition, logits)
     return partition
 
 
@@ -179,7 +180,7 @@ def test_partition_is_a_running_mean(momentum: float, newest: float) -> None:
     for count, logits in enumerate(batches, start=1):
         rate = max(1 / count, newest)
         mean = (1 - rate) * mean + rate * np.exp(logits).mean()
-    partition = run(lambda x: partition_of(x, momentum=momentum), batches)
+    partition = partition_of(batches, momentum=momentum)
     assert partition.batches == len(batches)
     np.testing.assert_allclose(partition.log_mean, np.log(mean), rtol=1e-5)
     if newest == 0:
