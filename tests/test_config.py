@@ -163,7 +163,7 @@ def by_hand(name: str, value: Any) -> ConfigDict:
             "the configuration has no field training.epoch; did you mean training.epochs?",
         ),
         ("zzz", 3, "the configuration has no field zzz; --help lists all fields."),
-        ("views", 3, "views must hold fields such as views.padding, got 3."),
+        ("views", 3, "views must hold fields such as views.recipe, got 3."),
     ],
 )
 def test_names_and_types_of_a_configuration_by_hand(name, value, sentence):
@@ -175,8 +175,8 @@ def test_missing_fields_are_named():
     del values["views"]
     refused(
         ConfigDict(values),
-        "the configuration lacks views.padding, views.flip; mcl_jax.config.default() has every "
-        "field.",
+        "the configuration lacks views.recipe, views.size, views.strength; "
+        "mcl_jax.config.default() has every field.",
     )
 
 
@@ -412,7 +412,7 @@ def test_smoke_changes_size_and_nothing_without_being_asked():
     assert config == config_lib.default()
     assert config_lib.smoke(config, "smoke") is config
     assert config.name == "default-smoke"
-    assert config.data.name == "digits"
+    assert config.data.source == "digits"
     assert config.training.steps <= 10
     assert config.method == config_lib.default().method
 
@@ -434,7 +434,7 @@ def test_every_file_gives_a_configuration_that_may_run(path, arg):
     config_lib.check(config, 1)
     assert config.name == path.stem + ("-smoke" if arg else "")
     assert names(config) == names(config_lib.default())
-    assert config.data.name == "digits" or not arg
+    assert config.data.source == "digits" or not arg
     json.dumps(config.to_dict())
     with pytest.raises(ConfigError, match="must be smoke"):
         module.get_config("nonsense")
@@ -475,8 +475,9 @@ def test_the_same_configuration_claims_a_workdir_again(tmp_path):
         ({"training.eval_every_epochs": 1}, "training.eval_every_epochs (10 there, 1 now)"),
         ({"training.steps_per_dispatch": 2}, "training.steps_per_dispatch (1 there, 2 now)"),
         (
-            {"optimizer.momentum": 0.5, "data.name": "digits"},
-            "data.name (fashion_mnist there, digits now), optimizer.momentum (0.9 there, 0.5 now)",
+            {"optimizer.momentum": 0.5, "data.source": "digits"},
+            "data.source (fashion_mnist there, digits now), optimizer.momentum (0.9 there, 0.5 "
+            "now)",
         ),
     ],
 )
@@ -518,6 +519,8 @@ def test_a_field_that_one_of_them_lacks_differs(tmp_path, there):
         ("logging.wandb", "project"),
         ("parallel.platform", "cpu"),
         ("parallel.cohort_devices", 2),
+        ("data.workers", 2),
+        ("data.corrupt", "skip"),
     ],
 )
 def test_length_logging_and_evaluation_may_differ(tmp_path, name, value):

@@ -72,7 +72,7 @@ def test_overrides_reach_the_run_and_a_finished_run_ends_at_once(tmp_path):
         "--noreport",
         "--config.method.networks=1",
         "--config.training.steps=2",
-        "--config.data.name=digits",
+        "--config.data.source=digits",
     )
     run(*arguments)
     first = json.loads((tmp_path / "summary.json").read_text())
@@ -96,11 +96,12 @@ MISTAKES = [
      "'supervised_mlc'; did you mean supervised_mcl?"),
     ("model.name=resnet23", f"model.name must be one of {', '.join(models.names())}, got "
      "'resnet23'; did you mean resnet34?"),
-    ("data.name=foo!", "data.name must be one of fashion_mnist, photographs, digits, tfds:NAME, "
-     "npz:PATH, got 'foo!'."),
-    ("data.name=cifar10", "data.name must be one of fashion_mnist, photographs, digits, "
-     "tfds:NAME, npz:PATH, got 'cifar10'; did you mean tfds:cifar10?"),
-    ("data.name=npz:/nowhere", "data.name npz:/nowhere wants the path of a file, but there is "
+    ("data.source=foo!", "data.source must be one of fashion_mnist, photographs, digits, "
+     "tfds:NAME, folder:PATH, parquet:PATH, tar:PATH, npz:PATH, got 'foo!'."),
+    ("data.source=cifar10", "data.source must be one of fashion_mnist, photographs, digits, "
+     "tfds:NAME, folder:PATH, parquet:PATH, tar:PATH, npz:PATH, got 'cifar10'; did you mean "
+     "tfds:cifar10?"),
+    ("data.source=npz:/nowhere", "data.source npz:/nowhere wants the path of a file, but there is "
      "none."),
     ("data.data_dir=/x", "data.data_dir is for tfds:NAME only, got '/x' for 'digits'."),
     ("data.batch_size=25", "data.batch_size must be a multiple of data.images_per_class=2, got "
@@ -162,28 +163,28 @@ def mixed_sizes():
 
 
 DATA_SETS = [
-    ({"test_labels": np.arange(8)}, "", "data.name npz:FILE must have test labels from 0 to 3 (4 "
+    ({"test_labels": np.arange(8)}, "", "data.source npz:FILE must have test labels from 0 to 3 (4 "
      "classes), got 4 in row 4."),
-    ({"train_labels": np.arange(40) % 4 - 1}, "", "data.name npz:FILE must have training labels "
+    ({"train_labels": np.arange(40) % 4 - 1}, "", "data.source npz:FILE must have training labels "
      "from 0 to 2 (3 classes), got -1 in row 0."),
-    ({"train_labels": np.arange(40) * 10**9}, "", "data.name: train_labels must count classes "
+    ({"train_labels": np.arange(40) * 10**9}, "", "data.source: train_labels must count classes "
      "from 0, or class_names must name them, got 39000000000 among 40 rows in FILE."),
-    ({"train_labels": np.zeros(40, int), "test_labels": np.zeros(8, int)}, "", "data.name must be "
-     "a data set of two classes or more, got 1 in npz:FILE."),
+    ({"train_labels": np.zeros(40, int), "test_labels": np.zeros(8, int)}, "", "data.source must "
+     "be a data set of two classes or more, got 1 in npz:FILE."),
     ({"test_images": np.zeros([0, 8, 8, 1], np.uint8), "test_labels": np.zeros(0, int)}, "",
-     "data.name: test_images and test_labels must have as many rows, at least one, got 0 and 0 in "
-     "FILE."),
-    ({"train_images": np.zeros([40, 8, 8, 1], np.float32)}, "", "data.name: train_images must be "
+     "data.source: test_images and test_labels must have as many rows, at least one, got 0 and 0 "
+     "in FILE."),
+    ({"train_images": np.zeros([40, 8, 8, 1], np.float32)}, "", "data.source: train_images must be "
      "uint8 [N, H, W, c], got float32 of shape (40, 8, 8, 1) in FILE; (images * "
      "255).astype('uint8') does, if they are from 0 to 1."),
-    ({"train_images": np.zeros([40, 8, 8], np.uint8)}, "", "data.name: train_images must be uint8 "
-     "[N, H, W, c], got uint8 of shape (40, 8, 8) in FILE; images[..., None] gives gray ones their "
-     "channel."),
-    ({"train_images": mixed_sizes()}, "", "data.name: train_images must be one array of numbers, "
+    ({"train_images": np.zeros([40, 8, 8], np.uint8)}, "", "data.source: train_images must be "
+     "uint8 [N, H, W, c], got uint8 of shape (40, 8, 8) in FILE; images[..., None] gives gray ones "
+     "their channel."),
+    ({"train_images": mixed_sizes()}, "", "data.source: train_images must be one array of numbers, "
      "got Python objects in FILE; images of mixed sizes must be brought to one size first."),
-    ({"train_images": np.zeros([40, 8, 8, 3], np.uint8)}, "", "data.name: train_images and "
+    ({"train_images": np.zeros([40, 8, 8, 3], np.uint8)}, "", "data.source: train_images and "
      "test_images must be of one size and colour, got (8, 8, 3) and (8, 8, 1) in FILE."),
-    ({"train_images": np.zeros([40, 8, 0, 1], np.uint8)}, "", "data.name: train_images must be "
+    ({"train_images": np.zeros([40, 8, 0, 1], np.uint8)}, "", "data.source: train_images must be "
      "uint8 [N, H, W, c], got uint8 of shape (40, 8, 0, 1) in FILE."),
     ({"train_labels": np.arange(40)}, "data.sampler=shuffled", "data.sampler shuffled leaves no "
      "positives, since no class of npz:FILE has two of the 40 training rows; method.weights.vcl "
@@ -205,18 +206,23 @@ def test_a_data_set_that_does_not_fit_is_answered_in_one_sentence(
 ):
     file = tmp_path / "set.npz"
     np.savez(file, **arrays(**changes))
-    values = f"data.name=npz:{file} data.train_size=0 data.validation_size=0 data.batch_size=8"
+    values = f"data.source=npz:{file} data.train_size=0 data.validation_size=0 data.batch_size=8"
     overrides = [f"--config.{x}" for x in f"{values} parallel.devices=1 {fields}".split()]
     said = told(SMOKE, f"--workdir={tmp_path / 'run'}", *overrides)
     assert said.replace(str(file), "FILE") == sentence
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_data_set_that_is_not_prepared_comes_with_the_command_that_prepares_it(told, tmp_path):
-    fields = ("parallel.devices=1", "data.name=tfds:cifar10", f"data.data_dir={tmp_path}")
-    said = told(SMOKE, *(f"--config.{field}" for field in fields))
-    assert said.startswith(f"data.name: tfds:cifar10 is not prepared in {tmp_path}, and nothing is")
-    assert f"tfds.builder('cifar10', file_format='array_record', data_dir='{tmp_path}')" in said
+@pytest.mark.parametrize(
+    ("config", "name"), [("cifar100", "cifar100"), ("stl10", "stl10"), ("imagenet", "imagenet2012")]
+)
+def test_a_data_set_that_is_not_prepared_comes_with_the_command_that_prepares_it(
+    config, name, told, tmp_path
+):
+    fields = ("parallel.devices=1", f"data.data_dir={tmp_path}")
+    said = told(f"--config=configs/{config}.py", *(f"--config.{field}" for field in fields))
+    assert said.startswith(f"data.source: tfds:{name} is not prepared in {tmp_path}, and nothing")
+    assert f"tfds.builder('{name}', file_format='array_record', data_dir='{tmp_path}')" in said
 
 
 @pytest.mark.parametrize("dim", [2_000_000, 2_000_000_000])

@@ -70,10 +70,10 @@ def _with_section(sentence: str) -> str:
     """The data package speaks of its own arguments, which are fields of ``config.data``."""
     names = [name.removeprefix("data.") for name in fields() if name.startswith("data.")]
     first = rf"^(?:{'|'.join(names)})\b"
-    sizes = "batch_size|images_per_class|train_size|validation_size"
+    sizes = "batch_size|images_per_class|train_size|validation_size|corrupt(?==)"
     inside = rf"(?<![\w./])(?:{sizes})\b"
     named = re.sub(f"{first}|{inside}", lambda found: f"data.{found[0]}", sentence)
-    return named if named.startswith("data.") else f"data.name: {named}"
+    return named if named.startswith("data.") else f"data.source: {named}"
 
 
 def _out_of_memory(where: str, error: BaseException) -> str:

@@ -114,8 +114,23 @@ _FIELDS = {
         choices=("local", "sync", "grouped", "group"),
     ),
     "model.norm_groups": Field(1, "groups in the whole batch, for norm grouped", least=1),
-    "data.name": Field("fashion_mnist", "data set; or photographs, digits, tfds:NAME, npz:PATH"),
+    "data.source": Field(
+        "fashion_mnist",
+        "or photographs, digits, tfds:NAME, folder:PATH, parquet:PATH, tar:PATH, npz:PATH",
+    ),
     "data.data_dir": Field("", "of tfds:NAME; empty is TFDS's own default"),
+    "data.memory_limit": Field(
+        2048, "MiB of images up to which a data set lives on the device; above, it streams", least=0
+    ),
+    "data.workers": Field(
+        0, "processes that decode streamed images; 0 decodes in threads", least=0
+    ),
+    "data.corrupt": Field(
+        "stop", "what an unreadable image does to the run", choices=("stop", "skip")
+    ),
+    "data.label_noise": Field(
+        0.0, "share of the training labels that are made wrong, for studies", least=0, below=1
+    ),
     "data.seed": Field(0, "of the splits", least=0, below=_SEEDS),
     "data.train_size": Field(0, "class-balanced subset of the training rows; 0 takes all", least=0),
     "data.validation_size": Field(
@@ -127,8 +142,17 @@ _FIELDS = {
     "data.image_size": Field(0, "side that streamed images are cropped to", least=0),
     "data.mean": Field((), "of each channel, 0 to 1; empty measures the training images"),
     "data.std": Field((), "of each channel, with data.mean"),
-    "views.padding": Field(4, "pixels added on each side before the random crop", least=0),
-    "views.flip": Field(True, "left to right, one time in two"),
+    "views.recipe": Field("cifar", "which operations make a view, such as simclr or moco_v2"),
+    "views.size": Field(0, "side of a view that is cropped and scaled; 0 is the images'", least=0),
+    "views.strength": Field(1.0, "factor of the colour jitter, for recipes that have one", least=0),
+    "views.crop_scale": Field(
+        (), "least and largest share of the area that a crop takes; empty is the recipe's"
+    ),
+    "views.mode": Field(
+        "exact", "fused is faster and a little different", choices=("exact", "fused")
+    ),
+    "views.padding": Field(4, "pixels on each side before the crop, for recipe cifar", least=0),
+    "views.flip": Field(True, "left to right, where the recipe does so; false for digits"),
     "optimizer.learning_rate": Field(0.1, "at its peak", least=0),
     "optimizer.momentum": Field(0.9, "0 has none", least=0, below=1),
     "optimizer.nesterov": Field(True, "Nesterov's momentum"),
@@ -241,10 +265,10 @@ def smoke(config: ConfigDict, arg: str) -> ConfigDict:
     if arg == "smoke":
         config.name += "-smoke"
         config.data.update(
-            {"name": "digits", "train_size": 200, "validation_size": 100, "batch_size": 20}
+            {"source": "digits", "train_size": 200, "validation_size": 100, "batch_size": 20}
         )
         config.data.update({"images_per_class": 2, "image_size": 0, "mean": (), "std": ()})
-        config.views.padding = 1
+        config.views.update({"size": 0, "padding": 1})
         config.training.update({"steps": 4, "log_every": 2})
     return config
 

@@ -13,7 +13,7 @@ from mcl_jax.config.table import ConfigError, flatten
 _TOLD = 5  # differences
 _MAY_DIFFER = re.compile(
     r"training\.(steps|epochs|log_every|keep_checkpoints)|(evaluation|logging)\..*|name"
-    r"|parallel\.(platform|cohort_devices)"
+    r"|parallel\.(platform|cohort_devices)|data\.(workers|corrupt)"
 )
 
 
@@ -30,7 +30,8 @@ def claim(workdir: str | pathlib.Path, config: ConfigDict, steps: int) -> pathli
 
     Raises:
         ConfigError: the folder cannot be written, or holds a run of another configuration (the
-            length of the run, logging and evaluation may differ) or of more steps.
+            length of the run, logging, evaluation, data.workers and data.corrupt may differ) or of
+            more steps.
     """
     folder = pathlib.Path(workdir)
     check_workdir(folder, config, steps)

@@ -10,7 +10,10 @@ this pulls in neither scikit-learn, scikit-image nor TensorFlow Datasets.
     35
 """
 
-from mcl_jax.data.dataset import Batch, DataError, Dataset, Rows, Split
+from mcl_jax.data.ahead import ahead
+from mcl_jax.data.crops import Load, centre_crop, middle, random_resized_crop
+from mcl_jax.data.dataset import Batch, DataError, Dataset, DataWarning, Rows, Split
+from mcl_jax.data.decoding import ImageError
 from mcl_jax.data.loading import NAMES, load
 from mcl_jax.data.photographs import colour_histogram
 from mcl_jax.data.samplers import (
@@ -22,22 +25,27 @@ from mcl_jax.data.samplers import (
     shuffled,
     steps_per_epoch,
 )
-from mcl_jax.data.streaming import centre_crop, random_resized_crop, stream
+from mcl_jax.data.streaming import stream
 
 __all__ = [
     "NAMES",
     "Batch",
     "DataError",
+    "DataWarning",
     "Dataset",
+    "ImageError",
+    "Load",
     "PerClass",
     "Rows",
     "Sampler",
     "Shuffled",
     "Split",
+    "ahead",
     "centre_crop",
     "colour_histogram",
     "draw",
     "load",
+    "middle",
     "per_class",
     "random_resized_crop",
     "shuffled",

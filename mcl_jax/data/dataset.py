@@ -14,6 +14,10 @@ class DataError(ValueError):
     """A data set that cannot be given: one sentence with the argument, what it got and wants."""
 
 
+class DataWarning(UserWarning):
+    """Images that a run goes on without: one sentence that names them."""
+
+
 class Rows(Protocol):
     """Random access to images that are decoded when they are asked for."""
 

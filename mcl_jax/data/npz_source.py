@@ -1,35 +1,41 @@
 """Data sets that users keep in one npz file."""
 
+import os
 import pathlib
 import zipfile
 import zlib
 
 import numpy as np
 
+from mcl_jax.data import canonical_order, class_names
 from mcl_jax.data.dataset import DataError, Source, Split
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+_VALIDATION = ("val_images", "val_labels")
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
     """Returns the arrays of the file, without unpickling anything."""
-    if not pathlib.Path(path).is_file():
-        raise DataError(f"name npz:{path} wants the path of a file, but there is none.")
+    file_path = pathlib.Path(os.path.expanduser(path))
+    if not file_path.is_file():
+        raise DataError(f"source npz:{path} wants the path of a file, but there is none.")
     try:
-        with open(path, "rb") as file:
+        with open(file_path, "rb") as file:
             if file.read(2) not in (b"PK", b"\x93N"):
-                raise DataError(f"name npz:{path} wants an npz file, but {path} is none.")
+                raise DataError(f"source npz:{path} wants an npz file, but {path} is none.")
             file.seek(0)
             held = np.load(file, allow_pickle=False)
             if not isinstance(held, np.lib.npyio.NpzFile):
-                raise DataError(f"name npz:{path} wants an archive of arrays, got a single array.")
-            wanted = [name for name in (*ARRAYS, "class_names") if name in held.files]
+                raise DataError(
+                    f"source npz:{path} wants an archive of arrays, got a single array."
+                )
+            wanted = [name for name in (*ARRAYS, *_VALIDATION, "class_names") if name in held.files]
             return {name: _array(held, name, path) for name in wanted}
     except DataError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"name npz:{path} cannot be read as an npz file: {reason}.") from error
+        raise DataError(f"source npz:{path} cannot be read as an npz file: {reason}.") from error
 
 
 def _array(held: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
@@ -53,6 +59,11 @@ def _split(arrays: dict[str, np.ndarray], part: str, path: str) -> Split:
             f"{part}_images must be uint8 [N, H, W, c], got {images.dtype} of shape "
             f"{images.shape} in {path}{_remedy(images)}"
         )
+    if images.shape[1] in (1, 3) and images.shape[-1] > 4:
+        raise DataError(
+            f"{part}_images must be [N, H, W, c], channels last, got the shape {images.shape} in "
+            f"{path}; images.transpose(0, 2, 3, 1) is so."
+        )
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
             f"{part}_labels must be integers [N], got {labels.dtype} of shape {labels.shape} "
@@ -63,10 +74,7 @@ def _split(arrays: dict[str, np.ndarray], part: str, path: str) -> Split:
             f"{part}_images and {part}_labels must have as many rows, at least one, got "
             f"{len(images)} and {len(labels)} in {path}."
         )
-    # What int32 cannot hold is outside all classes, and must not become a class by wrapping round.
-    held, wide = np.iinfo(labels.dtype), np.iinfo(np.int32)
-    labels = np.clip(labels, max(held.min, wide.min), min(held.max, wide.max))
-    return Split(labels.astype(np.int32), images=images)
+    return Split(class_names.narrowed(labels), images=images)
 
 
 def _remedy(images: np.ndarray) -> str:
@@ -99,6 +107,8 @@ def _class_names(arrays: dict[str, np.ndarray], path: str) -> tuple[str, ...]:
 def load(path: str) -> Source:
     """Reads ``train_images``, ``train_labels``, ``test_images`` and ``test_labels`` of a file.
 
+    ``val_images`` and ``val_labels``, where they are, are what validation rows are drawn from.
+
     Args:
         path: an npz file; images are uint8 [N, H, W, c], labels integers [N]. An array
             ``class_names`` of strings [C] is optional.
@@ -107,17 +117,26 @@ def load(path: str) -> Source:
         DataError: the file is unreadable, or an array is missing or is not as above.
     """
     arrays = _read(path)
-    missing = [name for name in ARRAYS if name not in arrays]
+    parts = ("train", "test", "val") if set(_VALIDATION) & arrays.keys() else ("train", "test")
+    wanted = [f"{part}_{kind}" for part in parts for kind in ("images", "labels")]
+    missing = [name for name in wanted if name not in arrays]
     if missing:
         raise DataError(
-            f"name npz:{path} must hold the arrays {', '.join(ARRAYS)}; it lacks "
+            f"source npz:{path} must hold the arrays {', '.join(wanted)}; it lacks "
             f"{', '.join(missing)}."
         )
-    train, test = _split(arrays, "train", path), _split(arrays, "test", path)
-    shapes = arrays["train_images"].shape[1:], arrays["test_images"].shape[1:]
-    if shapes[0] != shapes[1]:
-        raise DataError(
-            f"train_images and test_images must be of one size and colour, got {shapes[0]} and "
-            f"{shapes[1]} in {path}."
-        )
-    return Source(train, test, _class_names(arrays, path), notice=f"The file {path}.")
+    splits = {part: _split(arrays, part, path) for part in parts}
+    shape = arrays["train_images"].shape[1:]
+    for part in parts[1:]:
+        other = arrays[f"{part}_images"].shape[1:]
+        if other != shape:
+            raise DataError(
+                f"train_images and {part}_images must be of one size and colour, got {shape} and "
+                f"{other} in {path}."
+            )
+    names = _class_names(arrays, path)
+    for part, split in splits.items():
+        class_names.check_rows(f"npz:{path}", part, split.labels, len(names))
+        splits[part] = canonical_order.by_pixels(split)
+    notice = f"The file {path}."
+    return Source(splits["train"], splits["test"], names, notice, splits.get("val"))

@@ -1,22 +1,38 @@
-"""Batches for data sets that do not fit in memory: threads decode ahead of the step.
+"""Batches for data sets that do not fit in memory: Grain decodes them ahead of the step.
 
 The batch of a step is a function of (key, step): every image gets a random generator of its own
-from (key, step, position), so neither the number of threads nor where the run began matters.
+from (key, step, position), so neither the number of threads or processes nor where the run began
+matters, and a run goes on by the number of its step alone.
 """
 
-import collections
-import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import atexit
+import contextlib
+import dataclasses
+import functools
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
+from mcl_jax.data.crops import Load
 from mcl_jax.data.dataset import Batch, DataError, Split
+from mcl_jax.data.lending import Borrower, Lent
 from mcl_jax.data.samplers import Sampler, Shuffled, steps_per_epoch
+from mcl_jax.data.workers import (
+    InWorker,
+    Piece,
+    Sent,
+    allow_unparsed_flags,
+    begin,
+    check_picklable,
+)
 
-Load = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+# More steps than a run may have.
+_NO_END = 2**31
 
 
 def stream(
@@ -27,11 +43,18 @@ def stream(
     load: Load,
     *,
     stop_step: int | None = None,
+    workers: int = 0,
     threads: int = 8,
     prefetch: int = 2,
     positions: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """Returns the batches of ``start_step``, ``start_step + 1``, ... on the host.
+
+    Threads share one interpreter, so that a few of them keep it busy; worker processes do not.
+    Those are spawned: a script that asks for them keeps what it does under
+    ``if __name__ == "__main__"``, and ``split.rows`` and ``load`` must be picklable. A batch comes
+    from them through shared memory (``/dev/shm`` on Linux). They never use an accelerator, and end
+    with this process, however it ends.
 
     Args:
         split: the rows, streamed or in memory.
@@ -41,17 +64,20 @@ def stream(
         load: makes an image [H, W, c] of any size one of a fixed size, with the generator
             that belongs to this step and position; a partial of ``random_resized_crop``.
         stop_step: the step to end before, or None to go on for ever.
-        threads: how many threads decode.
-        prefetch: how many batches are decoded ahead.
-        positions: int32 [b], places in the batch of the rows that are wanted, where other processes
+        workers: how many processes decode; 0 decodes in threads of this process, which is also
+            done for images in memory.
+        threads: how many threads decode, where no worker does.
+        prefetch: how many batches are decoded ahead; with workers, two more are on their way.
+        positions: int32 [b], places in the batch of the rows that are wanted, where other hosts
             decode the others; None is the whole batch.
 
     Returns:
-        An iterator of ``Batch`` of NumPy arrays; its ``close()`` ends the threads, and so does
-        dropping it.
+        An iterator of ``Batch`` of NumPy arrays; its ``close()`` ends threads and workers, and so
+        does dropping it.
 
     Raises:
-        DataError: a number is out of range, or the sampler was made for other rows.
+        DataError: a number is out of range, the sampler was made for other rows, or workers
+            cannot be given the rows.
 
     Example:
         >>> from mcl_jax.data import samplers
@@ -63,6 +89,8 @@ def stream(
     """
     if threads < 1 or prefetch < 1:
         raise DataError(f"threads and prefetch must be at least 1, got {threads} and {prefetch}.")
+    if workers < 0:
+        raise DataError(f"workers must be 0 (threads) or more, got {workers}.")
     if start_step < 0 or (stop_step is not None and stop_step < start_step):
         raise DataError(
             f"start_step must be 0 or more and at most stop_step, got {start_step} and {stop_step}."
@@ -74,10 +102,18 @@ def stream(
         )
     whole = np.arange(sampler.batch_size, dtype=np.int32)
     wanted = whole if positions is None else positions
-    if not np.isin(wanted, whole).all():
-        raise DataError(f"positions must be from 0 to {len(whole) - 1}, got {wanted.tolist()}.")
-    order = _Order(sampler, key)
-    return _batches(split, order, wanted, start_step, load, stop_step, threads, prefetch)
+    if not len(wanted) or not np.isin(wanted, whole).all():
+        raise DataError(
+            f"positions must be from 0 to {len(whole) - 1}, at least one, got {wanted.tolist()}."
+        )
+    workers = min(workers, len(wanted)) if split.streams else 0
+    parts = np.array_split(wanted, workers or min(threads, len(wanted)))
+    stop = start_step + _NO_END if stop_step is None else stop_step
+    pieces = _Pieces(split, _Order.of(sampler, key), load, parts, range(start_step, stop))
+    if workers:
+        check_picklable(pieces)
+        return _batches(pieces, wanted, lambda: _in_workers(pieces, workers, prefetch))
+    return _batches(pieces, wanted, lambda: _in_threads(pieces, threads, prefetch))
 
 
 def _host() -> jax.Device:
@@ -88,145 +124,158 @@ def _host() -> jax.Device:
         return jax.local_devices()[0]
 
 
-class _Order:
-    """The rows of a step on the host; the order of an epoch is drawn once."""
+@functools.partial(jax.jit, static_argnames="impl")
+def _draw(sampler: Sampler, words: jax.Array, impl: Any, block: int) -> jax.Array:
+    """The rows of an epoch of a shuffled sampler, or of a step of another one."""
+    key = jax.random.wrap_key_data(words, impl=impl)
+    return sampler.order(key, block) if isinstance(sampler, Shuffled) else sampler(key, block)
 
-    def __init__(self, sampler: Sampler, key: jax.Array) -> None:
-        # On the host's own device: elsewhere a draw would wait for the steps under way.
-        host = _host()
-        self._sampler, self._key = jax.device_put((sampler, key), host)
-        self._draw = jax.jit(lambda sampler, key, step: sampler(key, step))
-        self._epoch, self._rows = -1, np.empty([0], np.int32)
-        typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
-        data = jax.random.key_data(key) if typed else key
-        self.seed = tuple(int(word) for word in np.asarray(data).ravel())
+
+class _Order:
+    """The rows of a step on the host; the order of an epoch is drawn once in a process."""
+
+    def __init__(self, sampler: Sampler, words: np.ndarray, impl: Any) -> None:
+        self._sampler, self._words, self._impl = sampler, words, impl
+        self._steps = steps_per_epoch(sampler) if isinstance(sampler, Shuffled) else 1
+        self._lock, self._drawn = threading.Lock(), functools.lru_cache(maxsize=4)(self._draw)
+        self.seed = tuple(int(word) for word in words.ravel())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Order, (self._sampler, self._words, self._impl)
+
+    @classmethod
+    def of(cls, sampler: Sampler, key: jax.Array) -> "_Order":
+        """Takes a typed key or a raw one."""
+        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        key = key if typed else jax.random.wrap_key_data(key)
+        words = np.asarray(jax.random.key_data(key))
+        return cls(jax.device_get(sampler), words, jax.random.key_impl(key))
 
     def __call__(self, step: int) -> np.ndarray:
-        if not isinstance(self._sampler, Shuffled):
-            return np.asarray(self._draw(self._sampler, self._key, step))
-        epoch, within = divmod(step, steps_per_epoch(self._sampler))
-        if epoch != self._epoch:
-            self._epoch, self._rows = epoch, np.asarray(self._sampler.order(self._key, epoch))
+        block, within = divmod(step, self._steps)
+        with self._lock:  # or each thread would draw
+            rows = self._drawn(block)
         size = self._sampler.batch_size
-        return self._rows[within * size : (within + 1) * size]
+        return rows[within * size : (within + 1) * size]
+
+    @functools.cached_property
+    def _placed(self) -> tuple[Sampler, jax.Array]:
+        # On the host's own device: elsewhere a draw would wait for the steps under way.
+        return jax.device_put((self._sampler, self._words), _host())
+
+    def _draw(self, block: int) -> np.ndarray:
+        sampler, words = self._placed
+        return np.asarray(_draw(sampler, words, self._impl, block))
 
 
-def _batches(
-    split: Split,
-    order: _Order,
-    positions: np.ndarray,
-    step: int,
-    load: Load,
-    stop_step: int | None,
-    threads: int,
-    prefetch: int,
-) -> Iterator[Batch]:
-    """Keeps ``prefetch`` batches under way and yields them in the order of their steps."""
+@dataclasses.dataclass(frozen=True)
+class _Pieces:
+    """Random access to the images of batches in pieces, all pieces of a step after each other.
 
-    def one(row: int, step: int, position: int) -> np.ndarray:
-        rng = np.random.default_rng((*order.seed, step, position))
-        return load(split.image(row), rng)
+    Attributes:
+        split: the rows.
+        order: the rows of a step.
+        load: as `stream` takes it.
+        parts: the positions of each piece of a batch.
+        steps: of the stream.
+    """
 
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="mcl_jax.data.stream")
-    waiting: collections.deque[tuple[np.ndarray, list[Future[np.ndarray]]]] = collections.deque()
+    split: Split
+    order: _Order
+    load: Load
+    parts: Sequence[np.ndarray]
+    steps: range
+
+    def __len__(self) -> int:
+        return len(self.steps) * len(self.parts)
+
+    def __getitem__(self, number: int) -> Piece:
+        """Returns images, or the error there was: it is to be raised where batches are used."""
+        place, part = divmod(number, len(self.parts))
+        step = self.steps[place]
+        try:
+            index = self.order(step)
+            return [self._image(int(index[x]), step, x) for x in self.parts[part].tolist()]
+        except Exception as error:
+            return error
+
+    def _image(self, row: int, step: int, position: int) -> np.ndarray:
+        rng = np.random.default_rng((*self.order.seed, step, position))
+        return self.load(self.split.image(row), rng)
+
+
+def _in_threads(pieces: _Pieces, threads: int, prefetch: int) -> Any:
+    """Grain's iterator over all pieces, made in threads of this process."""
+    import grain  # takes half a second
+
+    ahead = prefetch * len(pieces.parts)
+    options = grain.ReadOptions(min(threads, ahead), ahead)
+    return iter(grain.MapDataset.source(pieces).to_iter_dataset(options))
+
+
+def _in_workers(pieces: _Pieces, workers: int, prefetch: int) -> Any:
+    """The same, made in processes: worker i makes every piece ``i`` modulo ``workers``."""
+    import grain
+
+    allow_unparsed_flags()
+    made = grain.MapDataset.source(InWorker(pieces)).to_iter_dataset(grain.ReadOptions(0, 0))
+    options = grain.MultiprocessingOptions(workers, max(1, prefetch // 2))
+    first = functools.partial(begin, jax.threefry_partitionable.value)
+    return iter(made.mp_prefetch(options, first))
+
+
+def _batches(pieces: _Pieces, positions: np.ndarray, start: Callable[[], Any]) -> Iterator[Batch]:
+    """Yields batches in the order of their steps."""
+    made, borrower = [start()], Borrower()
+    with contextlib.ExitStack() as ends:
+        ends.callback(borrower.close)
+        ends.callback(made.clear)
+        ends.callback(made[0].close)
+        # Where a process exits without dropping this, it would be taken to pieces in any order.
+        atexit.register(ends.close)
+        ends.callback(atexit.unregister, ends.close)
+        for step in pieces.steps:
+            # All of a step even where one holds an error: so all workers are known, and end.
+            images = _joined([_next(made[0]) for _ in pieces.parts], borrower)
+            if isinstance(images, Exception):
+                raise images
+            index = pieces.order(step)[positions]
+            yield Batch(images, pieces.split.labels[index], index, positions)
+
+
+def _next(made: Any) -> Piece | Lent:
+    """The next piece; as pieces hold their own errors, any other is of a worker that is no more."""
     try:
-        while True:
-            while len(waiting) < prefetch and (stop_step is None or step < stop_step):
-                index = order(step)[positions]
-                places = zip(index.tolist(), positions.tolist(), strict=True)
-                waiting.append((index, [pool.submit(one, row, step, p) for row, p in places]))
-                step += 1
-            if not waiting:
-                return
-            index, images = waiting.popleft()
-            decoded = _stack([image.result() for image in images])
-            yield Batch(decoded, split.labels[index], index, positions)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        piece = next(made)
+    except Exception as error:
+        reason = str(error).split(". ")[0].rstrip(".")
+        raise DataError(
+            f"a worker process that decodes images has ended ({reason}); a script that asks for "
+            f"workers must keep what it does under if __name__ == '__main__', memory and /dev/shm "
+            f"must hold some batches, and workers=0 decodes in this process."
+        ) from error
+    if not isinstance(piece, Sent):
+        return piece
+    for warning in piece.told:
+        warnings.warn(warning, stacklevel=2)
+    return piece.piece
 
 
-def _stack(images: list[np.ndarray]) -> np.ndarray:
-    """Returns the images of a batch as one array [B, H, W, c]."""
+def _joined(pieces: list[Piece | Lent], borrower: Borrower) -> np.ndarray | Exception:
+    """Returns the images of a batch as one array [B, H, W, c], or what went wrong.
+
+    An error is not raised here: its traceback would keep what is lent.
+    """
+    images: list[np.ndarray] = []
+    for piece in pieces:
+        if isinstance(piece, Exception):
+            return piece
+        images.extend(borrower.look_at(piece) if isinstance(piece, Lent) else piece)
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
-        raise DataError(f"load must return images of one shape, got {sorted(shapes)}.")
-    return np.stack(images)
-
-
-def _resize(
-    image: np.ndarray, width: int, height: int, box: tuple[float, float, float, float]
-) -> np.ndarray:
-    """Scales the part ``box`` (left, top, right, bottom) of an image, bilinear, antialiased."""
-    if image.ndim != 3 or image.shape[-1] not in (1, 3) or image.dtype != np.uint8:
-        raise DataError(
-            f"image must be uint8 [H, W, 1] or [H, W, 3], got {image.dtype} of shape {image.shape}."
-        )
-    picture = Image.fromarray(image[:, :, 0] if image.shape[-1] == 1 else image)
-    scaled = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))
-    return scaled.reshape(height, width, image.shape[-1])
-
-
-def random_resized_crop(
-    image: np.ndarray,
-    rng: np.random.Generator,
-    size: int,
-    *,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> np.ndarray:
-    """Crops a random part of an image and scales it, as in the ImageNet recipe.
-
-    Args:
-        image: uint8 [H, W, c].
-        rng: decides which part.
-        size: side of what is returned.
-        scale: the least and the largest part of the image's area.
-        ratio: the least and the largest width over height, drawn log-uniformly. After ten
-            draws that do not fit, the largest centred part of an allowed ratio is taken.
-
-    Returns:
-        uint8 [size, size, c].
-
-    Raises:
-        DataError: ``image`` is not uint8 [H, W, 1] or [H, W, 3].
-    """
-    height, width = image.shape[:2]
-    for _ in range(10):
-        area = height * width * rng.uniform(*scale)
-        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-        if 0 < w <= width and 0 < h <= height:
-            left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-            return _resize(image, size, size, (left, top, left + w, top + h))
-    w = min(width, round(height * ratio[1]))
-    h = min(height, round(width / ratio[0]))
-    left, top = (width - w) // 2, (height - h) // 2
-    return _resize(image, size, size, (left, top, left + w, top + h))
-
-
-def centre_crop(image: np.ndarray, size: int = 224, resize: int = 256) -> np.ndarray:
-    """Scales the short side of an image to ``resize`` and crops its centre.
-
-    Args:
-        image: uint8 [H, W, c].
-        size: side of what is returned.
-        resize: length of the short side before the crop.
-
-    Returns:
-        uint8 [size, size, c].
-
-    Raises:
-        DataError: ``size`` is above ``resize``, or ``image`` is not uint8 [H, W, 1] or [H, W, 3].
-
-    Example:
-        >>> centre_crop(np.zeros([30, 40, 3], np.uint8), size=8, resize=10).shape
-        (8, 8, 3)
-    """
-    if not 1 <= size <= resize:
-        raise DataError(f"size must be 1 to resize={resize}, got {size}.")
-    height, width = image.shape[:2]
-    short = min(height, width)
-    scaled_width, scaled_height = resize * width // short, resize * height // short
-    scaled = _resize(image, scaled_width, scaled_height, (0, 0, width, height))
-    left, top = round((scaled_width - size) / 2), round((scaled_height - size) / 2)
-    return scaled[top : top + size, left : left + size]
+        return DataError(f"load must return images of one shape, got {sorted(shapes)}.")
+    batch = np.stack(images)
+    for piece in pieces:
+        if isinstance(piece, Lent):
+            borrower.give_back(piece)
+    return batch

@@ -4,24 +4,26 @@ Everything is decided from the files on disk before ``tensorflow_datasets`` is i
 a missing data set up on the network costs minutes where there is none.
 """
 
-import io
 import json
-import math
 import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image
 
-from mcl_jax.data.dataset import DataError, Source, Split
+from mcl_jax.data import index_cache, split_names, tf_example, tfrecord
+from mcl_jax.data.class_names import narrowed
+from mcl_jax.data.dataset import DataError, Source
+from mcl_jax.data.decoding import ImageError
+from mcl_jax.data.encoded_source import DEFAULT_MEMORY_LIMIT, Part, assemble
 
-DEFAULT_MEMORY_LIMIT = 2 << 30
 _CHUNK = 1024
 _THREADS = 8
-_MODES = {1: "L", 3: "RGB"}
+_UNREAD = {"parquet": "which TFDS writes with rows missing"}
+# Features that hold the name of an image's file.
+_FILE_NAMES = ("file_name", "filename", "image/filename")
 
 
 class _Name(NamedTuple):
@@ -41,8 +43,8 @@ def _parse(name: str) -> _Name:
 
 
 def how_to_prepare(name: str, data_dir: str | None) -> str:
-    """Returns the commands that prepare a data set in the format that is read here."""
-    where = f", data_dir='{data_dir}'" if data_dir is not None else ""
+    """Returns the commands that prepare a data set in a format that is read here."""
+    where = f", data_dir='{data_dir}'" if data_dir else ""
     return (
         "pip install 'mcl_jax[tf]' once, then python -c \"import tensorflow_datasets as tfds; "
         f"tfds.builder('{name}', file_format='array_record'{where}).download_and_prepare()\""
@@ -110,43 +112,56 @@ def find(name: str, data_dir: str | None) -> Any:
     return found[-1]
 
 
-def check_format(folder: Any, name: str, data_dir: str | None) -> None:
-    """Raises DataError unless the folder holds ArrayRecord files."""
+def check_format(folder: Any, name: str, data_dir: str | None) -> str:
+    """Returns ``array_record`` or ``tfrecord``, which the folder holds.
+
+    Raises:
+        DataError: it holds files of another format, or does not say what it holds.
+    """
     try:
         held = json.loads((folder / "dataset_info.json").read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"tfds:{name}: cannot read {folder}/dataset_info.json: {error}") from error
     stored = held.get("fileFormat", "tfrecord")
-    if stored == "array_record":
-        return
-    reason = (
-        "which TFDS writes with rows missing"
-        if stored == "parquet"
-        else ("which cannot be read by row")
-    )
+    if stored in ("array_record", "tfrecord"):
+        return stored
     raise DataError(
-        f"tfds:{name} in {folder} must be in the format array_record, got {stored}, {reason}; "
-        f"move that folder away and prepare it again with: {how_to_prepare(name, data_dir)}"
+        f"tfds:{name} in {folder} must be in the format array_record or tfrecord, got {stored}, "
+        f"{_UNREAD.get(stored, 'which cannot be read by row')}; move that folder away and prepare "
+        f"it again with: {how_to_prepare(name, data_dir)}"
     )
 
 
-class DecodedRows:
-    """The images of a TFDS data source, decoded by Pillow when they are asked for.
-
-    Grey files in a colour data set, of which ImageNet has many, become colour here; TFDS's own
-    decoder without TensorFlow returns them as [H, W].
-    """
-
-    def __init__(self, source: Any, key: str, mode: str) -> None:
-        self._source, self._key, self._mode = source, key, mode
+class Records(Protocol):
+    """Random access to serialized examples."""
 
     def __len__(self) -> int:
-        return len(self._source)
+        """Returns the number of examples."""
 
-    def __getitem__(self, row: int, /) -> np.ndarray:
-        with Image.open(io.BytesIO(self._source[int(row)][self._key])) as opened:
-            pixels = np.asarray(opened.convert(self._mode))
-        return pixels if pixels.ndim == 3 else pixels[:, :, None]
+    def __getitem__(self, row: int, /) -> bytes | memoryview:
+        """Returns one ``tf.train.Example``."""
+
+
+class RecordImages:
+    """The images of serialized examples."""
+
+    def __init__(self, records: Records, key: str, where: str) -> None:
+        """Takes the examples, the feature that holds the image, and what they are called."""
+        self._records, self._key, self._where = records, key, where
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def read(self, row: int, /) -> bytes:
+        """Returns the bytes of one image."""
+        try:
+            return bytes(_first(tf_example.parse(self._records[row]), self._key))
+        except (ValueError, RuntimeError) as error:
+            raise ImageError(self.name(row), f"cannot be read: {error}") from error
+
+    def name(self, row: int, /) -> str:
+        """Returns the split and the row in it."""
+        return f"{self._where} row {row}"
 
 
 class _Keys(NamedTuple):
@@ -154,8 +169,8 @@ class _Keys(NamedTuple):
 
     image: str
     label: str
-    shape: tuple[int | None, ...]
-    mode: str
+    file_name: str | None
+    channels: int
     class_names: tuple[str, ...]
 
 
@@ -175,106 +190,172 @@ def _keys(builder: Any, name: str) -> _Keys:
             f"{', '.join(sorted(features))}."
         )
     shape = tuple(features[image].shape)
-    if features[image].np_dtype != np.uint8 or shape[-1] not in _MODES:
+    if features[image].np_dtype != np.uint8 or shape[-1] not in (1, 3):
         raise DataError(
             f"tfds:{name} must have uint8 images of 1 or 3 channels, got "
             f"{np.dtype(features[image].np_dtype)} of shape {shape}."
         )
+    file_name = next((held for held in _FILE_NAMES if held in features), None)
     names = tuple(str(class_name) for class_name in features[label].names)
-    return _Keys(image, label, shape, _MODES[shape[-1]], names)
+    return _Keys(image, label, file_name, shape[-1], names)
 
 
-def _labels(source: Any, key: str) -> np.ndarray:
-    """Reads every label once, without decoding an image: int32 [N]."""
-    labels = np.empty([len(source)], np.int32)
+def _first(example: dict[str, tf_example.Values], key: str) -> memoryview | int:
+    """Returns the one value of a feature, or raises ValueError."""
+    values = example.get(key)
+    if not values:
+        raise ValueError(f"the example has no {key}")
+    return values[0]
 
-    def read_from(start: int) -> None:
-        for row in range(start, min(start + _CHUNK, len(source))):
-            labels[row] = source[row][key]
+
+def _entry(record: bytes | memoryview, keys: _Keys, name: str) -> tuple[int, bytes]:
+    """Returns the label and the name of the file of one example, without its image."""
+    try:
+        example = tf_example.parse(record)
+        label = int(_first(example, keys.label))
+        path = bytes(_first(example, keys.file_name)) if keys.file_name is not None else b""
+    except ValueError as error:
+        raise DataError(f"{name} has no label to read: {error}.") from error
+    return label, os.path.splitext(os.path.basename(path))[0]
+
+
+def _arrays(entries: list[tuple[int, bytes]]) -> dict[str, np.ndarray]:
+    """Returns labels and stems as arrays."""
+    labels = np.array([label for label, _ in entries], np.int64)
+    return {"labels": narrowed(labels), "stems": np.array([stem for _, stem in entries], np.bytes_)}
+
+
+def _walk(instructions: list[Any], keys: _Keys, where: str) -> dict[str, np.ndarray]:
+    """Finds the examples in TFRecord files, and their labels."""
+    places: list[tuple[int, int, int]] = []
+    entries: list[tuple[int, bytes]] = []
+    for number, wanted in enumerate(instructions):
+        for start, view in tfrecord.walk(wanted):
+            places.append((number, start, len(view)))
+            entries.append(_entry(view, keys, f"{where} row {len(entries)}"))
+    return {"places": np.array(places, np.int64).reshape(-1, 3), **_arrays(entries)}
+
+
+def _read_all(records: Records, keys: _Keys, where: str) -> dict[str, np.ndarray]:
+    """Reads the labels of ArrayRecord files, which takes reading all of them."""
+
+    def entry(row: int) -> tuple[int, bytes]:
+        try:
+            record = records[row]
+        except RuntimeError as error:  # so ArrayRecord tells of files that are missing or damaged
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise DataError(f"{where} row {row} cannot be read: {reason}.") from error
+        return _entry(record, keys, f"{where} row {row}")
+
+    def entries(start: int) -> list[tuple[int, bytes]]:
+        return [entry(row) for row in range(start, min(start + _CHUNK, len(records)))]
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        for _ in pool.map(read_from, range(0, len(source), _CHUNK)):
-            pass
-    return labels
+        chunks = list(pool.map(entries, range(0, len(records), _CHUNK)))
+    return _arrays([entry for chunk in chunks for entry in chunk])
 
 
-def _split_names(names: Iterable[str], name: str) -> tuple[str, str]:
-    """Returns the names of the training and the test split.
+def _part(builder: Any, split: str, stored: str, keys: _Keys, name: str) -> Part:
+    """Reads where the examples of a split are and what their labels are."""
+    import tensorflow_datasets as tfds
 
-    A labelled test split is not everywhere: ImageNet's ``validation`` stands in for it, whose
-    own ``test`` has no labels.
+    known = split in builder.info.splits
+    instructions = builder.info.splits[split].file_instructions if known else []
+    paths = [str(wanted.filename) for wanted in instructions]
+    kind, where = f"{stored} {keys}", f"tfds:{name} {split}"
+    records: Records
+    if stored == "tfrecord":
+        held = index_cache.cached(kind, paths, lambda: _walk(instructions, keys, where))
+        records = tfrecord.TFRecords(paths, held["places"])
+    else:
+        raw = tfds.decode.DeserializeMethod.RAW_BYTES
+        records = builder.as_data_source(split=split, deserialize_method=raw)
+        held = index_cache.cached(kind, paths, lambda: _read_all(records, keys, where))
+    stems = held["stems"] if keys.file_name is not None else None
+    return Part(held["labels"], RecordImages(records, keys.image, where), stems)
+
+
+def choose_splits(names: Iterable[str], name: str) -> dict[str, str]:
+    """Returns the splits that are ``train``, ``test`` and, where there are all, ``validation``.
+
+    ImageNet's ``validation`` stands in for its ``test``, which has no labels.
+
+    Args:
+        names: the splits there are.
+        name: the data set.
+
+    Raises:
+        DataError: there is nothing to train or nothing to test on.
     """
-    held = set(names)
-    for test in ("validation", "test") if name.startswith("imagenet") else ("test", "validation"):
-        if "train" in held and test in held:
-            return "train", test
-    raise DataError(
-        f"tfds:{name} must have the splits train and test, or train and validation, got "
-        f"{', '.join(sorted(held)) or 'none'}."
-    )
+    known = ("train", "test", "validation")
+    found: dict[str, str] = {held: held for held in names if held in known}
+    if name.startswith("imagenet") and "validation" in found:
+        found.pop("test", None)
+    return split_names.choose(f"tfds:{name}", found, "as TFDS calls them")
 
 
 def read(
-    builder: Any, name: str, *, memory_limit: int, splits: tuple[str, str] | None = None
+    builder: Any,
+    name: str,
+    *,
+    memory_limit: int,
+    corrupt: str = "stop",
+    stored: str = "array_record",
+    splits: dict[str, str] | None = None,
 ) -> Source:
     """Reads a TFDS builder whose data set is prepared.
 
     Args:
         builder: a ``tfds.core.DatasetBuilder``.
         name: how the caller knows it.
-        memory_limit: bytes of images, both splits together, above which they are streamed.
-        splits: names of the training and the test split, or None to find them.
+        memory_limit: bytes of decoded images above which they stream.
+        corrupt: ``"stop"`` at an image that cannot be decoded, or ``"skip"`` it.
+        stored: ``array_record`` or ``tfrecord``.
+        splits: which splits are ``train``, ``test`` and maybe ``validation``, or None to find
+            them.
 
     Returns:
-        Both splits, in memory where images have one size and fit, else streamed.
+        The splits, in memory where images have one size and fit, else streamed.
 
     Raises:
         DataError: the data set has no uint8 image, no class label, or no such splits.
     """
-    import tensorflow_datasets as tfds
-
     keys = _keys(builder, name)
-    parts = []
-    for part in splits or _split_names(builder.info.splits, name):
-        decoders = {keys.image: tfds.decode.SkipDecoding()}
-        source = builder.as_data_source(split=part, decoders=decoders)
-        rows = DecodedRows(source, keys.image, keys.mode)
-        parts.append(Split(_labels(source, keys.label), rows=rows))
-    shape = tuple(length for length in keys.shape if length is not None)
-    fits = math.prod(shape) * sum(len(part) for part in parts) <= memory_limit
-    if len(shape) == len(keys.shape) and fits:
-        parts = [_in_memory(part, shape) for part in parts]
+    parts = {
+        part: _part(builder, split, stored, keys, name)
+        for part, split in (splits or choose_splits(builder.info.splits, name)).items()
+    }
     notice = (
         f"TensorFlow Datasets {builder.info.full_name}, {builder.info.homepage or 'no homepage'}. "
         f"Licence: {builder.info.redistribution_info.license or 'see the homepage'}."
     )
-    return Source(parts[0], parts[1], keys.class_names, notice)
-
-
-def _in_memory(split: Split, shape: tuple[int, ...]) -> Split:
-    """Decodes every image once."""
-    images = np.empty((len(split), *shape), np.uint8)
-    for row in range(len(split)):
-        images[row] = split.image(row)
-    return Split(split.labels, images=images)
+    return assemble(
+        f"tfds:{name}", parts, keys.class_names, notice,
+        memory_limit=memory_limit, corrupt=corrupt, channels=keys.channels,
+    )  # fmt: skip
 
 
 def load(
-    name: str, *, data_dir: str | None = None, memory_limit: int = DEFAULT_MEMORY_LIMIT
+    name: str,
+    *,
+    data_dir: str | None = None,
+    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    corrupt: str = "stop",
 ) -> Source:
-    """Reads a data set that TFDS has prepared in the ArrayRecord format.
+    """Reads a data set that TFDS has prepared as ArrayRecord or TFRecord files.
 
     Args:
         name: a TFDS name: ``cifar100``, ``name/config``, ``name:1.0.0``.
         data_dir: the folder of prepared data sets; None is ``$TFDS_DATA_DIR`` or
             ``~/tensorflow_datasets``.
-        memory_limit: bytes of images above which they are streamed.
+        memory_limit: bytes of decoded images above which they stream.
+        corrupt: ``"stop"`` at an image that cannot be decoded, or ``"skip"`` it.
 
     Raises:
         DataError: it is not prepared there, is in another format, or has no image and label.
     """
     folder = find(name, data_dir)
-    check_format(folder, name, data_dir)
+    stored = check_format(folder, name, data_dir)
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -282,5 +363,9 @@ def load(
             f"the data set 'tfds:{name}' wants tensorflow-datasets and importlib-resources, of "
             f"which one is not installed: pip install tensorflow-datasets importlib_resources."
         ) from error
-    builder = tfds.builder_from_directory(str(folder))
-    return read(builder, name, memory_limit=memory_limit)
+    try:
+        builder = tfds.builder_from_directory(str(folder))
+    except (OSError, ValueError, LookupError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DataError(f"tfds:{name} in {folder} cannot be read by TFDS: {reason}.") from error
+    return read(builder, name, memory_limit=memory_limit, corrupt=corrupt, stored=stored)

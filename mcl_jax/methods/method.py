@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 from mcl_jax.axes import Axes
 from mcl_jax.cohort import Output
 from mcl_jax.data import Batch, Split
+from mcl_jax.views.steps import Crop
 
 Tree = Any
 
@@ -27,6 +28,9 @@ class Setting(NamedTuple):
         axes: names of the mapped axes that `embed` and `objective` run under.
         devices: number of devices on the data axis.
         optimizer: the configured gradient transformation, for an `Update`.
+        image_shape: H, W, c of the images that the step gets; None leaves views at their
+            recipe's own size.
+        cropped: whether the host has cropped them at random already.
     """
 
     num_classes: int
@@ -35,6 +39,8 @@ class Setting(NamedTuple):
     axes: Axes
     devices: int
     optimizer: optax.GradientTransformation
+    image_shape: tuple[int, int, int] | None = None
+    cropped: bool = False
 
 
 def moves_all(path: str) -> bool:
@@ -112,6 +118,7 @@ class Method:
         specs: how parameters and extras lie over the mesh.
         read: () to arrays from files that a run starts from, or None; on the host.
         load: (params, extras, those arrays) to (params, extras).
+        crop: what the host cuts out of images that it decodes on the way; None is their middle.
     """
 
     init: Callable[[jax.Array, Batch], tuple[Tree, Tree]]
@@ -123,3 +130,4 @@ class Method:
     specs: Specs = dataclasses.field(default_factory=Specs)
     read: Callable[[], Tree | None] = _read_nothing
     load: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]] = _load_nothing
+    crop: Crop | None = None

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
-from mcl_jax import cohort
+from mcl_jax import cohort, views
 from mcl_jax.axes import Axes, pmean
 from mcl_jax.cohort import Cohort, Output
+from mcl_jax.config import ConfigError
 from mcl_jax.data import Batch
 from mcl_jax.methods import networks, pretrained
 from mcl_jax.methods.method import Method, Setting, Specs, Update
@@ -63,11 +64,69 @@ def one_view(config: ConfigDict, setting: Setting) -> OneView:
     """Builds the cohort that ``config.model``, ``config.method`` and ``config.views`` describe.
 
     Raises:
-        ConfigError: the networks cannot be built.
+        ConfigError: the networks cannot be built, or the views not made of the images.
     """
-    dtype = jnp.dtype(config.model.dtype)
-    recipe = Recipe(setting.mean, setting.std, config.views.padding, config.views.flip, dtype)
-    return OneView(networks.build(config, setting), recipe, setting.axes)
+    cohort = networks.build(config, setting)
+    shape, cropped = setting.image_shape, setting.cropped
+    recipe = recipe_of(config, setting.mean, setting.std, shape, cropped=cropped)
+    return OneView(cohort, recipe, setting.axes)
+
+
+def recipe_of(
+    config: ConfigDict,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    image_shape: tuple[int, int, int] | None,
+    *,
+    cropped: bool = False,
+) -> Recipe:
+    """The recipe that ``config.views`` names, tried out on the shape of the images.
+
+    Args:
+        config: of the run.
+        mean: [c], of the training images scaled to 0 ... 1.
+        std: [c].
+        image_shape: H, W, c; None leaves views at their recipe's own size and tries nothing.
+        cropped: whether images come cropped already.
+
+    Raises:
+        ConfigError: there is no such recipe, a number is out of its range, or images of that shape
+            do not suit it.
+    """
+    options = config.views
+    size = options.size or (image_shape[:2] if image_shape else None)
+    try:
+        recipe = views.recipe(
+            options.recipe,
+            size=size,
+            mean=mean,
+            std=std,
+            strength=options.strength,
+            crop_scale=options.crop_scale,
+            padding=options.padding if options.recipe == "cifar" else None,
+            flip=options.flip,
+            mode=options.mode,
+            dtype=jnp.dtype(config.model.dtype),
+        )
+        recipe = recipe.without_crop() if cropped else recipe
+        if image_shape is not None:
+            _try_out(recipe, options.size, image_shape)
+    except ValueError as error:
+        field = str(error).partition(" ")[0] in options
+        raise ConfigError(f"views.{error}" if field else f"views.recipe: {error}") from error
+    return recipe
+
+
+def _try_out(recipe: Recipe, size: int, image_shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless views of a size can be made of images [H, W, c]."""
+    images = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
+    height, width = jax.eval_shape(recipe.train, keys, images).shape[1:3]
+    if size and (height, width) != (size, size):
+        raise ValueError(
+            f"size must be 0 for a recipe that leaves images as large as they are, "
+            f"{height} x {width}, got {size}."
+        )
 
 
 def one_view_method(config: ConfigDict, setting: Setting, view: OneView, objective: Any) -> Method:
@@ -90,4 +149,5 @@ def one_view_method(config: ConfigDict, setting: Setting, view: OneView, objecti
         specs=Specs(params=spread, extras={"batch_stats": spread}),
         read=lambda: pretrained.read(config, setting),
         load=pretrained.load,
+        crop=view.recipe.crop,
     )

@@ -46,7 +46,7 @@ def dry_run(config: ConfigDict) -> dict[str, Any]:
     dataset, devices = run.dataset, run.mapper.devices
     return {
         "name": config.name,
-        "dataset": config.data.name,
+        "dataset": config.data.source,
         "rows": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
         "networks": config.method.networks,
         "parameters": {"networks": cohort.parameter_counts(state.params), "cohort": total},

@@ -17,6 +17,7 @@ from mcl_jax.data import Batch, Sampler, Split
 from mcl_jax.training import processes
 from mcl_jax.training.parallel import Mapper
 from mcl_jax.training.state import Stream, stream
+from mcl_jax.views.steps import Crop
 
 
 class Resident(NamedTuple):
@@ -61,17 +62,31 @@ def resident_batches(mapper: Mapper, split: Split, sampler: Sampler) -> Iterator
 
 
 def streamed_batches(
-    mapper: Mapper, split: Split, sampler: Sampler, key: jax.Array, start: int, side: int
+    mapper: Mapper,
+    split: Split,
+    sampler: Sampler,
+    key: jax.Array,
+    start: int,
+    load: data.Load,
+    workers: int,
 ) -> Iterator[Batch]:
-    """Batches from ``start`` on, randomly cropped to ``side``, decoded ahead, over the devices.
+    """Batches from ``start`` on, decoded and put on the devices ahead of the step.
 
     Each process decodes the rows of its own devices.
     """
-    crop = functools.partial(data.random_resized_crop, size=side)
     here = np.array(mapper.local_rows(sampler.batch_size), np.int32)
     draws = stream(processes.at_hand(key), Stream.DATA)
-    for batch in data.stream(split, sampler, draws, start, crop, positions=here):
-        yield mapper.split_local(batch)
+    batches = data.stream(split, sampler, draws, start, load, workers=workers, positions=here)
+    return data.ahead(mapper.split_local(batch) for batch in batches)
+
+
+def loader(side: int, crop: Crop | None) -> data.Load:
+    """How streamed images come to be ``side`` x ``side``: a random crop, or all that is square."""
+    if crop is None:
+        return functools.partial(data.middle, size=side)
+    return functools.partial(
+        data.random_resized_crop, size=side, scale=crop.scale, ratio=crop.ratio
+    )
 
 
 def load_rows(split: Split, rows: np.ndarray, side: int) -> np.ndarray:

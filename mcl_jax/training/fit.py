@@ -28,8 +28,8 @@ def check_dataset(config: ConfigDict, dataset: Dataset) -> None:
     """
     if dataset.num_classes < 2:
         raise ConfigError(
-            f"data.name must be a data set of two classes or more, got {dataset.num_classes} in "
-            f"{config.data.name}."
+            f"data.source must be a data set of two classes or more, got {dataset.num_classes} in "
+            f"{config.data.source}."
         )
     if dataset.train.streams:
         _check_streamed(config)
@@ -46,7 +46,7 @@ def check_dataset(config: ConfigDict, dataset: Dataset) -> None:
 
 def _check_streamed(config: ConfigDict) -> None:
     """What images that are decoded on the way need."""
-    name = config.data.name
+    name = config.data.source
     if not config.data.image_size:
         raise ConfigError(f"data.image_size must be given for {name}, whose images are streamed.")
     if config.training.steps_per_dispatch > 1:
@@ -58,7 +58,6 @@ def _check_streamed(config: ConfigDict) -> None:
         raise ConfigError(
             f"data.mean and data.std must be given for {name}, whose images are streamed."
         )
-    _check_padding(config, config.data.image_size)
 
 
 def _check_resident(config: ConfigDict, train: Split) -> None:
@@ -67,17 +66,7 @@ def _check_resident(config: ConfigDict, train: Split) -> None:
     if config.data.image_size and {config.data.image_size} != {height, width}:
         raise ConfigError(
             f"data.image_size is for streamed images, got {config.data.image_size} for "
-            f"{config.data.name}, whose images are {height} x {width}; 0 takes them as they are."
-        )
-    _check_padding(config, min(height, width))
-
-
-def _check_padding(config: ConfigDict, side: int) -> None:
-    """A crop that lies in the padding alone shows nothing."""
-    if config.views.padding >= side:
-        raise ConfigError(
-            f"views.padding must be below the side of the images, {side}, got "
-            f"{config.views.padding}."
+            f"{config.data.source}, whose images are {height} x {width}; 0 takes them as they are."
         )
 
 
@@ -88,7 +77,7 @@ def _check_channels(config: ConfigDict, train: Split) -> None:
         kind = {1: "are gray", 3: "are in colour"}.get(channels, f"have {channels} channels")
         raise ConfigError(
             f"data.mean and data.std must have {channels} number{'s' * (channels > 1)} each for "
-            f"{config.data.name}, whose images {kind}, got {given}."
+            f"{config.data.source}, whose images {kind}, got {given}."
         )
 
 
@@ -97,8 +86,9 @@ def _check_positives(config: ConfigDict, train: Split) -> None:
     weighed = [name for name in ("vcl", "icl") if config.method.weights[name]]
     if config.data.sampler == "shuffled" and weighed and np.bincount(train.labels).max() < 2:
         raise ConfigError(
-            f"data.sampler shuffled leaves no positives, since no class of {config.data.name} has "
-            f"two of the {len(train)} training rows; method.weights.{weighed[0]} must be 0 then."
+            f"data.sampler shuffled leaves no positives, since no class of {config.data.source} "
+            f"has two of the {len(train)} training rows; method.weights.{weighed[0]} must be 0 "
+            "then."
         )
 
 

@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
@@ -17,8 +17,9 @@ import jax
 from ml_collections import ConfigDict
 
 import mcl_jax
-from mcl_jax import cohort, data
+from mcl_jax import cohort
 from mcl_jax import config as config_lib
+from mcl_jax.data import DataWarning
 from mcl_jax.evaluation import Judge
 from mcl_jax.report import Recorder, SilentRecorder, last_start, write_json
 from mcl_jax.training import parallel, processes
@@ -34,10 +35,11 @@ from mcl_jax.training.clock import Clock
 from mcl_jax.training.exclusive import exclusive
 from mcl_jax.training.feed import load_rows
 from mcl_jax.training.run import Run, initial_state, predictor, prepare
+from mcl_jax.training.source import load_dataset
 from mcl_jax.training.state import TrainState
 from mcl_jax.training.train import Session, train
 
-_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow", "grain")
 
 
 def train_and_evaluate(
@@ -64,7 +66,9 @@ def train_and_evaluate(
             batch is in ``not_finite_step_STEP.npz``.
     """
     began = time.perf_counter()
-    run = ready(config)
+    early: list[str] = []
+    with _told_of_data(early.append):
+        run = ready(config)
     folder = pathlib.Path(workdir)
     with _claimed(folder, config, run) as checkpoints:
         done = checkpoints.latest_step() == run.steps
@@ -75,10 +79,15 @@ def train_and_evaluate(
         start = int(state.step)
         if damage:
             checkpoints.set_aside_after(start)
-        with _recorder(folder, config, run, start) as recorder:
+        with (
+            _recorder(folder, config, run, start) as recorder,
+            _told_of_data(recorder.warn),
+        ):
             circumstances = _circumstances(config, run, state)
             changes = _changes(folder / "log.jsonl", circumstances) if start else []
             recorder.event("started", **circumstances)
+            for text in early:
+                recorder.warn(text)
             for text in damage:
                 recorder.warn(f"{text}; going on from step {start}.")
             if changes:
@@ -122,6 +131,23 @@ def _check_same(config: ConfigDict) -> None:
             f"all processes must be given one configuration, but {other[0]} is {here[other[0]]} in "
             f"process {jax.process_index()} and {there.get(other[0])} in process 0."
         )
+
+
+@contextlib.contextmanager
+def _told_of_data(tell: Callable[[str], None]) -> Iterator[None]:
+    """Gives what the data package warns of to ``tell``; Python shows all other warnings."""
+    shown = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, DataWarning):
+            tell(str(message))
+        else:
+            shown(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _recorder(folder: pathlib.Path, config: ConfigDict, run: Run, start: int) -> Recorder:
@@ -181,14 +207,7 @@ def ready(config: ConfigDict) -> Run:
         options.mapper, options.devices, options.platform, options.cohort_devices
     )
     config_lib.check(config, mapper.data_devices)
-    dataset = data.load(
-        config.data.name,
-        validation_size=config.data.validation_size,
-        train_size=config.data.train_size or None,
-        seed=config.data.seed,
-        data_dir=config.data.data_dir or None,
-    )
-    return prepare(config, dataset, mapper)
+    return prepare(config, load_dataset(config), mapper)
 
 
 def judge(config: ConfigDict, run: Run) -> Judge:
@@ -288,7 +307,7 @@ def _summary(session: Session, state: TrainState) -> dict[str, Any]:
     best = session.checkpoints.best()
     return {
         "name": config.name,
-        "dataset": config.data.name,
+        "dataset": config.data.source,
         "train_rows": len(run.dataset.train),
         "seed": config.seed,
         "steps": int(state.step),

@@ -17,6 +17,7 @@ from mcl_jax.methods import Method, Setting
 from mcl_jax.training import fit, optimizer
 from mcl_jax.training import state as states
 from mcl_jax.training.feed import (
+    loader,
     resident_batches,
     resident_feed,
     streamed_batches,
@@ -25,6 +26,7 @@ from mcl_jax.training.feed import (
 from mcl_jax.training.gradients import Differentiator
 from mcl_jax.training.guard import make_inspection
 from mcl_jax.training.parallel import Mapper
+from mcl_jax.training.source import channel_statistics, image_shape
 from mcl_jax.training.state import TrainState
 from mcl_jax.training.step import make_step
 
@@ -82,7 +84,7 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
             f"training.steps_per_dispatch must divide the steps of the run, {steps}, got "
             f"{config.training.steps_per_dispatch}."
         )
-    mean, std = _channel_statistics(config, dataset)
+    mean, std = channel_statistics(config, dataset.train)
     setting = Setting(
         num_classes=dataset.num_classes,
         mean=mean,
@@ -90,6 +92,8 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         axes=mapper.axes,
         devices=mapper.data_devices,
         optimizer=optimizer.create(config.optimizer, steps, per_epoch),
+        image_shape=image_shape(config, dataset.train),
+        cropped=dataset.train.streams,
     )
     method = methods.create(config, setting)
     try:
@@ -123,12 +127,7 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
 
 def abstract_batch(config: ConfigDict, dataset: Dataset) -> Batch:
     """Shapes and dtypes of a whole batch, [B, ...]."""
-    size = config.data.batch_size
-    if dataset.train.streams:
-        side = config.data.image_size
-        shape: tuple[int, ...] = (side, side, dataset.train.image(0).shape[-1])
-    else:
-        shape = dataset.train.image(0).shape
+    size, shape = config.data.batch_size, image_shape(config, dataset.train)
     return Batch(
         images=jax.ShapeDtypeStruct((size, *shape), jnp.uint8),
         labels=jax.ShapeDtypeStruct((size,), jnp.int32),
@@ -176,9 +175,9 @@ def batches(config: ConfigDict, run: Run, state: TrainState) -> Iterator[Any]:
     train = run.dataset.train
     if not train.streams:
         return resident_batches(run.mapper, train, run.sampler)
-    return streamed_batches(
-        run.mapper, train, run.sampler, state.key, int(state.step), config.data.image_size
-    )
+    load = loader(config.data.image_size, run.method.crop)
+    step, workers = int(state.step), config.data.workers
+    return streamed_batches(run.mapper, train, run.sampler, state.key, step, load, workers)
 
 
 def predictor(run: Run, state: TrainState) -> Callable[[np.ndarray], Output]:
@@ -196,14 +195,3 @@ def _sampler(config: ConfigDict, dataset: Dataset) -> Sampler:
         images_per_class=options.images_per_class,
         num_classes=dataset.num_classes,
     )
-
-
-def _channel_statistics(
-    config: ConfigDict, dataset: Dataset
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and spread of each channel: the configured ones, or those of the training images."""
-    images = dataset.train.images
-    if config.data.mean or images is None:
-        return tuple(config.data.mean), tuple(config.data.std)
-    mean, std = (f(images, axis=(0, 1, 2)) / 255 for f in (np.mean, np.std))
-    return tuple(mean.tolist()), tuple(np.maximum(std, 1e-3).tolist())

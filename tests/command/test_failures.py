@@ -79,9 +79,9 @@ def test_errors_of_the_program_are_not_explained_away(error):
             "train_size=5 wants images_per_class=2 in /x/batch_size.npz.",
             "data.train_size=5 wants data.images_per_class=2 in /x/batch_size.npz.",
         ),
-        ("name must be digits.", "data.name must be digits."),
-        ("names are wrong.", "data.name: names are wrong."),
-        ("tfds:x is not prepared.", "data.name: tfds:x is not prepared."),
+        ("source must be digits.", "data.source must be digits."),
+        ("names are wrong.", "data.source: names are wrong."),
+        ("tfds:x is not prepared.", "data.source: tfds:x is not prepared."),
     ],
 )
 def test_arguments_of_the_data_package_are_named_as_fields(text, sentence):

@@ -39,7 +39,7 @@ def test_it_fits_a_terminal():
 
 def test_names_in_meanings_are_names():
     known = fields()
-    assert all(name in known["data.name"].meaning for name in data.NAMES[1:])
+    assert all(name in known["data.source"].meaning for name in data.NAMES[1:])
     _, _, examples = known["model.name"].meaning.partition("such as ")
     assert set(examples.split(", ")) < set(models.names())
 

@@ -28,6 +28,14 @@ def test_an_npz_becomes_a_data_set(tmp_path, arrays):
     assert "set.npz" in dataset.notice
 
 
+def test_validation_rows_may_be_in_the_file(tmp_path, arrays):
+    held = {"val_images": np.full([2, 1, 1, 1], 99, np.uint8), "val_labels": np.array([0, 1])}
+    dataset = load(tmp_path, arrays | held)
+    assert (len(dataset.train), dataset.validation.images.ravel().tolist()) == (12, [99, 99])
+    with pytest.raises(data.DataError, match="it lacks val_labels"):
+        load(tmp_path, arrays | {"val_images": held["val_images"]})
+
+
 def test_class_names_may_be_in_the_file(tmp_path, arrays):
     dataset = load(tmp_path, {**arrays, "class_names": np.array(["cat", "dog"])})
     assert dataset.class_names == ("cat", "dog")
@@ -38,6 +46,7 @@ def test_class_names_may_be_in_the_file(tmp_path, arrays):
     [
         ("train_images", np.zeros([12, 1, 1, 1]), "train_images must be uint8 .* got float64"),
         ("test_images", np.zeros([4, 1, 1], np.uint8), r"test_images must .* shape \(4, 1, 1\)"),
+        ("train_images", np.zeros([12, 3, 8, 8], np.uint8), r"channels last, .*2, 3, 1\) is so\."),
         ("train_labels", np.zeros([12]), "train_labels must be integers .* got float64"),
         ("test_labels", np.zeros([4, 1], int), r"test_labels must .* shape \(4, 1\)"),
         ("test_labels", np.zeros([3], int), "as many rows, at least one, got 4 and 3"),

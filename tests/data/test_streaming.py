@@ -1,5 +1,15 @@
+import hashlib
 import itertools
+import multiprocessing
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
 import threading
+import time
+import warnings
 
 import jax
 import numpy as np
@@ -8,6 +18,7 @@ import pytest
 from mcl_jax import data
 
 KEY = jax.random.key(0)
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 class Rows:
@@ -31,8 +42,20 @@ def crop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return data.random_resized_crop(image, rng, 8)
 
 
-def alive() -> int:
-    return sum(thread.name.startswith("mcl_jax.data.stream") for thread in threading.enumerate())
+def threads_end() -> bool:
+    """Whether no thread decodes, after what is under way."""
+    until = time.monotonic() + 5
+    while any(thread.name.startswith("grain") for thread in threading.enumerate()):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def assert_same(ours, theirs):
+    for mine, other in zip(ours, theirs, strict=True):
+        for one, another in zip(mine, other, strict=True):
+            np.testing.assert_array_equal(one, another)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=["shuffled", "per_class"])
@@ -40,9 +63,7 @@ def test_batches_are_a_function_of_key_and_step(sampler):
     run = list(data.stream(SPLIT, sampler, KEY, 0, crop, stop_step=7))
     assert len(run) == 7
     late = data.stream(SPLIT, sampler, KEY, 4, crop, threads=1, prefetch=1, stop_step=7)
-    for early, again in zip(run[4:], late, strict=True):
-        for mine, other in zip(early, again, strict=True):
-            np.testing.assert_array_equal(mine, other)
+    assert_same(run[4:], late)
     for step, batch in enumerate(run):
         np.testing.assert_array_equal(batch.index, sampler(KEY, step))
         np.testing.assert_array_equal(batch.labels, SPLIT.labels[batch.index])
@@ -69,9 +90,10 @@ def test_another_epoch_crops_the_same_image_elsewhere():
 def test_closing_ends_the_threads():
     batches = data.stream(SPLIT, SAMPLERS[0], KEY, 0, crop, prefetch=3)
     list(itertools.islice(batches, 2))
-    assert alive() > 0
     batches.close()
-    assert alive() == 0
+    assert threads_end()
+    with pytest.raises(StopIteration):
+        next(batches)
 
 
 def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_threads():
@@ -81,7 +103,7 @@ def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_threads():
     batches = data.stream(SPLIT, SAMPLERS[0], KEY, 0, fail)
     with pytest.raises(OSError, match="cannot decode"):
         next(batches)
-    assert alive() == 0
+    assert threads_end()
 
 
 @pytest.mark.parametrize(
@@ -89,6 +111,7 @@ def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_threads():
     [
         ({"threads": 0}, "threads and prefetch must be at least 1, got 0 and 2"),
         ({"prefetch": 0}, "threads and prefetch must be at least 1, got 8 and 0"),
+        ({"workers": -1}, r"workers must be 0 \(threads\) or more, got -1"),
         ({"start_step": -1}, "start_step must be 0 or more"),
         ({"start_step": 3, "stop_step": 2}, "at most stop_step, got 3 and 2"),
         ({"sampler": data.shuffled(5, 2)}, "made for the 24 rows of split, got one for 5"),
@@ -106,36 +129,6 @@ def test_images_of_different_shapes_are_refused():
         next(batches)
 
 
-def test_a_random_crop_is_a_part_of_the_image_within_the_limits():
-    # Red is the column and green the row, so the corners of a crop tell what was cut.
-    image = np.zeros([100, 200, 3], np.uint8)
-    image[..., 0], image[..., 1] = np.arange(200), np.arange(100)[:, None]
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        crop = data.random_resized_crop(image, rng, 16, scale=(0.2, 0.5)).astype(float)
-        width = (crop[0, -1, 0] - crop[0, 0, 0]) * 16 / 15
-        height = (crop[-1, 0, 1] - crop[0, 0, 1]) * 16 / 15
-        assert 0.15 < width * height / 20_000 < 0.58
-        assert 0.65 < width / height < 1.5
-
-
-def test_an_image_too_long_for_the_ratio_is_cut_in_its_centre():
-    image = np.tile(np.arange(200, dtype=np.uint8)[None, :, None], [4, 1, 1])
-    crop = data.random_resized_crop(image, np.random.default_rng(0), 8, scale=(1, 1))
-    assert crop.shape == (8, 8, 1)
-    assert 95 < crop.mean() < 104
-
-
-def test_a_centre_crop_keeps_the_aspect_and_the_centre():
-    image = np.zeros([40, 80, 3], np.uint8)
-    image[10:30, 30:50] = 255
-    crop = data.centre_crop(image, size=10, resize=20)
-    assert crop.shape == (10, 10, 3)
-    np.testing.assert_array_equal(crop[1:-1, 1:-1], 255)
-    same = data.centre_crop(image, size=40, resize=40)
-    np.testing.assert_array_equal(same, image[:, 20:60])
-
-
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=["shuffled", "per_class"])
 def test_processes_decode_their_parts_of_the_batches_that_one_process_decodes(sampler):
     whole = list(data.stream(SPLIT, sampler, KEY, 2, crop, stop_step=5))
@@ -150,18 +143,11 @@ def test_processes_decode_their_parts_of_the_batches_that_one_process_decodes(sa
                 )
 
 
-def test_positions_are_within_a_batch():
-    with pytest.raises(data.DataError, match=r"^positions must be from 0 to 7, got \[0, 8\]\.$"):
-        data.stream(SPLIT, SAMPLERS[0], KEY, 0, crop, positions=np.array([0, 8], np.int32))
-
-
-def test_crops_say_what_they_want():
-    with pytest.raises(data.DataError, match="size must be 1 to resize=20, got 30"):
-        data.centre_crop(np.zeros([40, 40, 3], np.uint8), size=30, resize=20)
-    with pytest.raises(data.DataError, match=r"image must be uint8 .* shape \(40, 40, 4\)"):
-        data.centre_crop(np.zeros([40, 40, 4], np.uint8), size=10, resize=20)
-    with pytest.raises(data.DataError, match=r"image must be uint8 .* got float64"):
-        data.random_resized_crop(np.zeros([40, 40, 3]), np.random.default_rng(0), 8)
+@pytest.mark.parametrize("positions", [[0, 8], []])
+def test_positions_are_within_a_batch(positions):
+    message = rf"^positions must be from 0 to 7, at least one, got {re.escape(str(positions))}\.$"
+    with pytest.raises(data.DataError, match=message):
+        data.stream(SPLIT, SAMPLERS[0], KEY, 0, crop, positions=np.array(positions, np.int32))
 
 
 def test_rows_are_drawn_where_the_environment_leaves_the_host_out(monkeypatch):
@@ -182,3 +168,113 @@ def test_rows_are_drawn_where_the_environment_leaves_the_host_out(monkeypatch):
     expected = rows()
     monkeypatch.setattr(jax, "local_devices", without_host)
     assert rows() == expected
+
+
+class Trouble(Rows):
+    """Rows of which one is told of in a warning, and a later one cannot be decoded."""
+
+    def __init__(self, odd: int, bad: int):
+        self.odd, self.bad = odd, bad
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        if row == self.odd:
+            warnings.warn(f"{row}.jpg cannot be decoded: odd.", data.DataWarning, stacklevel=2)
+        if row == self.bad:
+            raise data.DataError(f"{row}.jpg cannot be decoded: bad.")
+        return super().__getitem__(row)
+
+
+def test_worker_processes_give_the_same_batches_warnings_and_errors(monkeypatch):
+    here = np.array([1, 2, 5, 7], np.int32)
+    settings = {"start_step": 1, "load": crop, "stop_step": 7, "positions": here}
+    order = np.concatenate([SAMPLERS[1](KEY, step)[here] for step in range(1, 7)]).tolist()
+    bad = next(row for row in reversed(order) if order.index(row) >= 4 * 4)
+    trouble = data.Split(SPLIT.labels, rows=Trouble(order[0], bad))
+    threads = data.stream(SPLIT, SAMPLERS[1], KEY, **settings)
+    # A worker would not find this device, so it asks for none.
+    monkeypatch.setenv("JAX_PLATFORMS", "none such")
+    workers = data.stream(trouble, SAMPLERS[1], KEY, **settings, workers=2)
+    with pytest.warns(data.DataWarning, match=rf"^{order[0]}.jpg cannot be decoded: odd"):
+        first = next(workers)
+    assert len(multiprocessing.active_children()) == 2
+    assert type(first.images) is np.ndarray
+    ours = [first]
+    with pytest.raises(data.DataError, match="bad") as caught:
+        ours.extend(workers)
+    assert str(caught.value) == f"{bad}.jpg cannot be decoded: bad."
+    assert "in __getitem__" in caught.value.__notes__[0]
+    assert len(ours) >= 4
+    assert_same(ours, itertools.islice(threads, len(ours)))
+    assert bad in next(threads).index
+    assert multiprocessing.active_children() == []
+
+
+# A script of a user, which tells of every batch.
+SCRIPT = """
+import hashlib, multiprocessing, os, sys, time
+sys.path.insert(0, {folder!r})
+from test_streaming import KEY, SAMPLERS, SPLIT, crop, digest
+from mcl_jax import data
+
+if __name__ == "__main__":
+    batches = data.stream(SPLIT, SAMPLERS[0], KEY, 0, crop, workers=1)
+    for batch in batches:
+        worker = multiprocessing.active_children()[0]
+        print(digest(batch), worker.pid, flush=True)
+        time.sleep(0.01)
+"""
+
+
+def digest(batch: data.Batch) -> str:
+    return hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in batch)).hexdigest()
+
+
+def test_a_killed_script_goes_on_with_the_very_next_batch_and_leaves_no_worker(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT.format(folder=str(pathlib.Path(__file__).parent)))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, path]
+    options = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **options) as script:
+        told = [script.stdout.readline().split() for _ in range(5)]
+        # As a terminal or a cluster tells all processes at once: workers leave it to their parent.
+        worker = int(told[0][1])
+        os.kill(worker, signal.SIGINT)
+        os.kill(worker, signal.SIGTERM)
+        told += [script.stdout.readline().split() for _ in range(5)]
+        script.send_signal(signal.SIGKILL)
+        told += [line.split() for line in script.stdout if line.endswith(b"\n")]
+    until = time.monotonic() + 20
+    while pathlib.Path(f"/proc/{worker}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not pathlib.Path(f"/proc/{worker}").exists()
+    done = len(told)
+    unbroken = data.stream(SPLIT, SAMPLERS[0], KEY, 0, crop, stop_step=done + 2)
+    digests = [digest(batch) for batch in unbroken]
+    assert [x[0].decode() for x in told] == digests[:done]
+    resumed = data.stream(SPLIT, SAMPLERS[0], KEY, done, crop, stop_step=done + 2)
+    assert [digest(batch) for batch in resumed] == digests[done:]
+
+
+def test_what_a_worker_cannot_be_sent_is_named_at_once():
+    rows = Trouble(0, 0)
+    rows.lock = threading.Lock()
+    with pytest.raises(data.DataError, match=r"must be picklable, .* got TypeError: cannot pickle"):
+        data.stream(data.Split(SPLIT.labels, rows=rows), SAMPLERS[0], KEY, 0, crop, workers=1)
+
+
+def test_images_in_memory_are_cropped_in_this_process():
+    split = data.Split(SPLIT.labels, images=np.zeros([24, 9, 9, 3], np.uint8))
+    next(data.stream(split, SAMPLERS[0], KEY, 0, crop, workers=2))
+    assert multiprocessing.active_children() == []
+
+
+def end(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    os._exit(3)
+
+
+def test_a_worker_that_ends_is_told_of():
+    batches = data.stream(SPLIT, SAMPLERS[0], KEY, 0, end, workers=1)
+    with pytest.raises(data.DataError, match=r"has ended \(.*exit code 3\); .*workers=0 decodes"):
+        next(batches)
+    assert multiprocessing.active_children() == []

@@ -76,7 +76,7 @@ def config(networks: int, **changes: Any) -> dict[str, Any]:
         "seed": 0,
         "method": {"name": "supervised_mcl", "networks": networks, "weights": {"vcl": 0.1}},
         "model": {"name": "small_resnet"},
-        "data": {"name": "digits", "batch_size": 20},
+        "data": {"source": "digits", "batch_size": 20},
         "evaluation": {"knn_neighbours": 20, "knn_rows": 500},
         "training": {"epochs": 3, "steps": 0},
         **changes,

@@ -51,10 +51,6 @@ def test_what_streams_is_fine_with_size_and_statistics():
             "training.steps_per_dispatch must be 1 for tfds:x, whose images are streamed, got 5.",
         ),
         (
-            {"views__padding": 8},
-            "views.padding must be below the side of the images, 8, got 8.",
-        ),
-        (
             {"data__mean": (0.5,), "data__std": (1.0,)},
             "data.mean and data.std must have 3 numbers each for tfds:x, whose images are in "
             "colour, got 1.",
@@ -62,7 +58,7 @@ def test_what_streams_is_fine_with_size_and_statistics():
     ],
 )
 def test_what_streams_wants_size_and_statistics(changes, sentence):
-    config = tiny.config(**{"data__name": "tfds:x", **GOOD, **changes})
+    config = tiny.config(**{"data__source": "tfds:x", **GOOD, **changes})
     with pytest.raises(ConfigError) as raised:
         fit.check_dataset(config, streamed())
     assert str(raised.value) == sentence

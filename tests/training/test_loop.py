@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,10 @@ import tiny
 
 from mcl_jax import cohort
 from mcl_jax import config as config_lib
-from mcl_jax.data import Dataset, Split
+from mcl_jax.data import Dataset, DataWarning, Split
 from mcl_jax.evaluation import read_outputs
 from mcl_jax.report import Recorder
-from mcl_jax.training import NotFiniteError, StorageError, restore, train_and_evaluate
+from mcl_jax.training import NotFiniteError, StorageError, loop, restore, train_and_evaluate
 from mcl_jax.training.checkpoint import Checkpoints
 
 
@@ -344,3 +345,17 @@ def test_which_states_are_kept_does_not_depend_on_the_disk(tmp_path, monkeypatch
             train_and_evaluate(config(**often), tmp_path / name)
         kept.append(sorted(x.name for x in (tmp_path / name / "checkpoints").iterdir()))
     assert kept[0] == kept[1]
+
+
+def warn_of_data_and_else(tell):
+    with loop._told_of_data(tell):
+        for _ in range(2):
+            warnings.warn("a.jpg cannot be decoded.", DataWarning, stacklevel=1)
+        warnings.warn("odd", stacklevel=1)
+
+
+def test_what_the_data_package_warns_of_is_told_as_the_run_tells_its_own():
+    told = []
+    with pytest.warns(UserWarning, match="odd"):
+        warn_of_data_and_else(told.append)
+    assert told == ["a.jpg cannot be decoded."] * 2

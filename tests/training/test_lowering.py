@@ -19,6 +19,7 @@ CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 SHAPES = {
     "fashion_mnist": (10, (28, 28, 1)),
     "tfds:cifar100": (100, (32, 32, 3)),
+    "tfds:stl10": (10, (96, 96, 3)),
     "tfds:imagenet2012": (1000, (500, 375, 3)),
 }
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -46,14 +47,14 @@ class Rows:
 
 def blank_dataset(config):
     """As many classes and images of the same shape as the real set, two images a class or more."""
-    classes, shape = SHAPES[config.data.name]
+    classes, shape = SHAPES[config.data.source]
     labels = (np.arange(max(2 * classes, 100)) % classes).astype(np.int32)
     if config.data.image_size:
         split = Split(labels, rows=Rows(len(labels), shape))
     else:
         split = Split(labels, images=np.zeros((len(labels), *shape), np.uint8))
     names = tuple(map(str, range(classes)))
-    return Dataset(config.data.name, split, split, split, names, "")
+    return Dataset(config.data.source, split, split, split, names, "")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -19,7 +19,7 @@ def facts(run: Workdir) -> list[tuple[str, str]]:
     ]
     known = {
         "workdir": str(run.path),
-        "data": f"{run.setting('data.name', '?')}{': ' if rows else ''}{wording.listed(rows)}"
+        "data": f"{run.setting('data.source', '?')}{': ' if rows else ''}{wording.listed(rows)}"
         f"{' rows' if rows else ''}",
         "notice": data.get("notice"),
         "devices": started.get("devices") or summary.get("devices"),

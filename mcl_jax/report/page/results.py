@@ -80,8 +80,8 @@ def sentence(run: Workdir) -> str:
         len(run.outputs.class_names) if run.outputs else None
     )
     rows = run.rows("train")
-    data = f"{rows:,} images of {run.setting('data.name', '?')}" if rows else (
-        f"images of {run.setting('data.name', '?')}"
+    data = f"{rows:,} images of {run.setting('data.source', '?')}" if rows else (
+        f"images of {run.setting('data.source', '?')}"
     )  # fmt: skip
     length = f"for {run.steps:,} steps " if run.steps else ""
     learn = "learns alone" if networks == 1 else "learn together"

@@ -154,8 +154,8 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """A nested configuration by dotted names.
 
     Example:
-        >>> flat({"seed": 0, "data": {"name": "digits"}})
-        {'seed': 0, 'data.name': 'digits'}
+        >>> flat({"seed": 0, "data": {"source": "digits"}})
+        {'seed': 0, 'data.source': 'digits'}
     """
     result: dict[str, Any] = {}
     for name, value in config.items():

@@ -1,0 +1,268 @@
+"""Writes a page of what the networks get to see: ``python -m mcl_jax.views --config=FILE``."""
+
+import argparse
+import dataclasses
+import difflib
+import pathlib
+import re
+import shlex
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from mcl_jax import atomic
+from mcl_jax.command import explain, parse
+from mcl_jax.config import ConfigError, fields
+
+if TYPE_CHECKING:
+    from mcl_jax.data import Dataset, Split
+    from mcl_jax.views import Recipe
+    from mcl_jax.views.page import Look
+
+_DESCRIPTION = """\
+Writes a page that shows training images beside views of them, with every number that was drawn for
+a view, so that a wrong recipe is seen at a glance."""
+_BATCHES = 5  # that figures are of, each as large as the views shown
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the page that the words of a command line ask for and says where it is.
+
+    Args:
+        argv: the words behind the name of the command; those of this process if None.
+
+    Returns:
+        The exit code: 0 done, 1 bad input, 130 Ctrl-C.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        options, rest = _options(words)
+        if options.help:
+            sys.stdout.write(_help() + "\n")
+            return 0
+        arguments = parse(rest)
+        assert arguments is not None
+        _write(options.output, _page(arguments.config, options, words))
+    except (Exception, KeyboardInterrupt) as error:
+        told = explain(error, None)
+        if told is None:
+            raise
+        sys.stderr.write(f"{told[1]}\n")
+        return told[0]
+    sys.stdout.write(f"{options.output}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.error = _refuse  # type: ignore[method-assign]
+    parser.add_argument("--images", default="8")
+    parser.add_argument("--views", default="6")
+    parser.add_argument("--output", default="views.html")
+    parser.add_argument("--help", "-h", action="store_true")
+    return parser
+
+
+def _refuse(message: str) -> NoReturn:
+    """What argparse says, as one of our sentences."""
+    flag, _, reason = message.removeprefix("argument ").partition(": ")
+    raise ConfigError(
+        f"{flag} wants a value, got none." if "expected" in reason else f"{flag} takes no value."
+    )
+
+
+def _options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The command's own flags, and the words for the configuration."""
+    options, rest = _parser().parse_known_args(words)
+    for word in rest:
+        name = word.lstrip("-").partition("=")[0]
+        if re.match(r"-[^\d.]", word) and not re.match(r"(no)?config(\.|$)", name):
+            near = [f"config.{each}" for each in fields() if each == name]
+            near = near or difflib.get_close_matches(name, ["config", *vars(options)], n=1)
+            hint = f"did you mean --{near[0]}?" if near else "--help lists all."
+            raise ConfigError(f"there is no flag --{name}; {hint}")
+    for name in ("images", "views", "output"):
+        times = sum(word.partition("=")[0] == f"--{name}" for word in words)
+        if times > 1:
+            raise ConfigError(f"--{name} must be given once, got it {times} times.")
+    for name in ("images", "views"):
+        number = getattr(options, name)
+        if not re.fullmatch(r"\d+", number) or not int(number):
+            raise ConfigError(f"--{name} must be a whole number, at least 1, got {number!r}.")
+        setattr(options, name, int(number))
+    if not options.output:
+        raise ConfigError("--output must be a file, got nothing.")
+    return options, rest
+
+
+def _help() -> str:
+    flags = {
+        "--config=FILE": "Python file that makes the configuration; FILE:smoke is a small version.",
+        "--config.FIELD=VALUE": "Changes a field of it, as in training.",
+        "--images=8": "So many training images are shown,",
+        "--views=6": "each with so many views.",
+        "--output=views.html": "The page; everything on it is in this one file.",
+    }
+    flags |= {
+        f"--config.{name}={field.default!r}": field.meaning
+        for name, field in fields().items()
+        if name.startswith("views.")
+    }
+    lines = [
+        textwrap.fill(meaning, 100, initial_indent=f"  {name:36}", subsequent_indent=38 * " ")
+        for name, meaning in flags.items()
+    ]
+    return "\n".join([textwrap.fill(_DESCRIPTION, 100), "", *lines])
+
+
+def _page(config: ConfigDict, options: argparse.Namespace, words: list[str]) -> str:
+    """The whole page; libraries are loaded when the command line is understood."""
+    import jax
+    import jinja2
+
+    import mcl_jax
+    from mcl_jax.compilation import compiled_programs_kept
+    from mcl_jax.training.fit import check_dataset
+    from mcl_jax.training.source import load_dataset
+    from mcl_jax.views import page, recipes
+
+    dataset = load_dataset(config)
+    check_dataset(config, dataset)
+    train, count = dataset.train, options.images
+    if count > len(train):
+        raise ConfigError(f"--images must be at most the {len(train)} training rows, got {count}.")
+    recipe = _recipe(config, train)
+    rng = np.random.default_rng(config.seed)
+    rows = _of_all_classes(train.labels, rng)[:count]
+    images = _images(config, recipe, train, rows)
+    sampled = np.resize(rng.permutation(len(train)), _BATCHES * count * options.views)
+    others = _images(config, recipe, train, sampled)
+    with compiled_programs_kept():
+        look = page.look(recipe, jax.random.key(config.seed), images, others, options.views)
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("mcl_jax.views"), jinja2.PackageLoader("mcl_jax.report.page")]
+        ),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("views.html").render(
+        version=mcl_jax.__version__,
+        name=config.name,
+        sentence=_sentence(config, images, look),
+        command=shlex.join(["python", "-m", "mcl_jax.views", *words]),
+        notes=page.notes(recipe, images.shape[-1]) + _notes(train, recipe, images),
+        description=recipes.describe(config.views.recipe),
+        words=page.words(recipe),
+        figures=look.figures,
+        difference=look.difference,
+        sampled=min(len(others), len(train)),
+        made=len(others),
+        columns=options.views + 1,
+        rows=_rows(dataset, rows, images, look),
+        facts=_facts(config, dataset),
+    )
+
+
+def _recipe(config: ConfigDict, train: "Split") -> "Recipe":
+    """The recipe of training; of streamed images, the crop too, which the host makes there."""
+    from mcl_jax.methods.one_view import recipe_of
+    from mcl_jax.training.source import channel_statistics, image_shape
+
+    statistics, shape = channel_statistics(config, train), image_shape(config, train)
+    recipe = recipe_of(config, *statistics, shape, cropped=train.streams)
+    return dataclasses.replace(recipe, cropped=False)
+
+
+def _of_all_classes(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """All rows in random order, but one of each class first, then a second one of each."""
+    order = rng.permutation(len(labels))
+    by_class = np.argsort(labels[order], kind="stable")
+    ordered = labels[order][by_class]
+    place = np.empty(len(labels), np.int64)
+    place[by_class] = np.arange(len(labels)) - np.searchsorted(ordered, ordered)
+    return order[np.argsort(place, kind="stable")]
+
+
+def _images(config: ConfigDict, recipe: "Recipe", train: "Split", rows: np.ndarray) -> np.ndarray:
+    """Images uint8 [n, H, W, c] of rows; of streamed ones the middle, of one size.
+
+    What the recipe crops is given twice as large as its views.
+    """
+    from mcl_jax import data
+
+    if train.images is not None:
+        return train.images[rows]
+    side = config.data.image_size * (2 if recipe.crop else 1)
+    return np.stack([data.centre_crop(train.image(int(row)), side, side) for row in rows])
+
+
+def _sentence(config: ConfigDict, images: np.ndarray, look: "Look") -> str:
+    height, width, channels = images.shape[1:]
+    seen = look.views[0][0].pixels
+    colours = {1: "gray", 3: "colour"}.get(channels, f"{channels}-channel")
+    return (
+        f"Recipe {config.views.recipe}, {config.views.mode} mode, of {config.data.source}: "
+        f"{colours} images of {height} x {width} pixels become views of {seen.shape[0]} x "
+        f"{seen.shape[1]}."
+    )
+
+
+def _notes(train: "Split", recipe: "Recipe", images: np.ndarray) -> list[str]:
+    if train.images is not None or recipe.crop is None:
+        return []
+    return [
+        "These images are streamed. In training the host crops each one while it decodes; here "
+        "crops are drawn in the same way from the middle of the image, scaled to "
+        f"{images.shape[1]} x {images.shape[2]}."
+    ]
+
+
+def _rows(
+    dataset: "Dataset", rows: np.ndarray, images: np.ndarray, look: "Look"
+) -> list[dict[str, Any]]:
+    """Each image with its views, as the template wants them."""
+    from mcl_jax.report.page.pictures import data_uri
+
+    shown = []
+    for row, image, views in zip(rows.tolist(), images, look.views, strict=True):
+        name = dataset.class_names[dataset.train.labels[row]]
+        shown.append(
+            {
+                "uri": data_uri(image),
+                "alt": f"training image {row}: {name}",
+                "name": name,
+                "number": row,
+                "size": f"{image.shape[0]} x {image.shape[1]}",
+                "views": [{"uri": data_uri(x.pixels), "told": x.told} for x in views],
+            }
+        )
+    return shown
+
+
+def _facts(config: ConfigDict, dataset: "Dataset") -> list[tuple[str, str]]:
+    options = {f"views.{name}": value for name, value in config.views.items()}
+    return [
+        ("Images", f"{config.data.source}, {len(dataset.train):,} training rows. {dataset.notice}"),
+        ("Seed", str(config.seed)),
+        ("Fields", ", ".join(f"{name}={value}" for name, value in options.items())),
+    ]
+
+
+def _write(output: str, page: str) -> None:
+    """Writes the page whole or not at all."""
+    try:
+        with atomic.open_to_replace(pathlib.Path(output)) as file:
+            file.write(page)
+    except OSError as error:  # names a file that the user never heard of
+        raise ConfigError(f"--output {output} cannot be written: {error.strerror}.") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
