@@ -207,7 +207,7 @@ IMAGES = np.zeros((2, 8, 8, 3), np.float32)
         (
             "multi_crop",
             (keys(2), IMAGES, [(dim, 0)]),
-            "count of views must be at least 1, got 0.",
+            "count of views must be a whole number, at least 1, got 0.",
         ),
         (
             "per_network",
