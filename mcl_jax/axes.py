@@ -39,6 +39,15 @@ def own(tree: Any, axis_name: str | None) -> Any:
     return jax.tree.map(lambda x: lax.pcast(x, axis_name, to="varying"), tree)
 
 
+def agreed(tree: Any, axis_name: str | None) -> Any:
+    """Every leaf, equal on all devices of the axis, as one that `shard_map` knows to be so.
+
+    It is what keeps a value that was gathered in a state which all devices share. Floating leaves
+    keep every bit, and have no gradient.
+    """
+    return tree if axis_name is None else lax.pmax(lax.stop_gradient(tree), axis_name)
+
+
 def psum(tree: Any, axis_name: str | None) -> Any:
     """Sum of every leaf over the axis."""
     return tree if axis_name is None else lax.psum(tree, axis_name)

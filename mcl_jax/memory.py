@@ -363,6 +363,55 @@ def draw_other_classes(
     return Draw(classes.rows[places], classes.labels[places] != labels[:, None])
 
 
+def draw_same_class(
+    key: jax.Array, labels: jax.Array, own: jax.Array, classes: RowsByClass, number: int
+) -> Draw:
+    """Other rows of the anchor's class, drawn uniformly, with replacement.
+
+    Args:
+        key: a JAX random key, as in `draw_uniform`.
+        labels: [B], the anchors' classes, integer.
+        own: [B], the anchors' own rows, integer.
+        classes: RowsByClass of [N], from `sort_by_class`.
+        number: P.
+
+    Returns:
+        Draw of [B, P]. An anchor whose class has no other row has no candidate.
+
+    Raises:
+        TypeError: ``labels`` or ``own`` is not integer.
+        ValueError: ``labels`` and ``own`` are not [B]; ``number`` is below 1.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> classes = sort_by_class(jnp.array([1, 0, 1]))
+        >>> labels, own = jnp.array([1, 0]), jnp.array([2, 1])
+        >>> draw = draw_same_class(jax.random.key(0), labels, own, classes, 2)
+        >>> draw.rows[0].tolist(), draw.candidates.tolist()
+        ([0, 0], [[True, True], [False, False]])
+
+    The authors' code draws from all rows of the class, the anchor's own included, without
+    replacement.
+    """
+    for array, name in ((labels, "labels"), (own, "own")):
+        checks.integer(array, name)
+        checks.rank(array, 1, name, "[B]")
+    if jnp.shape(labels) != jnp.shape(own):
+        raise ValueError(
+            f"own must be of shape {jnp.shape(labels)}, that of labels, got {jnp.shape(own)}."
+        )
+    _check_sizes(number=number)
+    labels, own = jnp.asarray(labels), jnp.asarray(own)
+    first = jnp.searchsorted(classes.labels, labels)
+    others = jnp.searchsorted(classes.labels, labels, side="right") - first - 1
+    shape = (labels.shape[0], number)
+    places = jax.random.randint(key, shape, 0, jnp.maximum(others, 1)[:, None]) + first[:, None]
+    # Rows of a class are in order: from the anchor's own on, the next one is taken.
+    places += classes.rows[places] >= own[:, None]
+    places = jnp.minimum(places, classes.rows.shape[0] - 1)
+    return Draw(classes.rows[places], jnp.broadcast_to((others > 0)[:, None], shape))
+
+
 def _refuse_without_others(same: jax.Array, labels: jax.Array, rows: int) -> None:
     """Raises ValueError if all rows have the class of an anchor."""
     if isinstance(same, jax.core.Tracer):

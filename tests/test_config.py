@@ -176,7 +176,7 @@ def test_missing_fields_are_named():
     refused(
         ConfigDict(values),
         "the configuration lacks views.recipe, views.size, views.strength; "
-        "mcl_jax.config.default() has every field.",
+        "mcl_jax.config.default(METHOD) has every field of a method.",
     )
 
 
@@ -336,11 +336,13 @@ def test_a_name_names_a_folder(name):
 
 
 def test_a_method_may_have_fields_of_its_own(monkeypatch):
-    monkeypatch.setattr("mcl_jax.config.table._FIELDS_OF_METHODS", {})
+    monkeypatch.setattr("mcl_jax.config.table._FIELDS_OF_METHODS", {"supervised_mcl": {}})
     config_lib.extend("queued", {"method.queue": config_lib.Field(8, "keys", least=1)})
     config = changed(method__name="queued")
     refused(
-        config, "the configuration lacks method.queue; mcl_jax.config.default() has every field."
+        config,
+        "the configuration lacks method.queue; mcl_jax.config.default(METHOD) has every field of a "
+        "method.",
     )
     config.method.queue = 0
     refused(config, "method.queue must be at least 1, got 0.")
@@ -433,8 +435,9 @@ def test_every_file_gives_a_configuration_that_may_run(path, arg):
     config = module.get_config(arg)
     config_lib.check(config, 1)
     assert config.name == path.stem + ("-smoke" if arg else "")
-    assert names(config) == names(config_lib.default())
-    assert config.data.source == "digits" or not arg
+    assert names(config) == names(config_lib.default(config.method.name))
+    colours = config.views.get("channels")  # digits have none
+    assert config.data.source == ("photographs" if colours else "digits") or not arg
     json.dumps(config.to_dict())
     with pytest.raises(ConfigError, match="must be smoke"):
         module.get_config("nonsense")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mcl_jax import main as command
-from mcl_jax import models
+from mcl_jax import methods, models
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -50,19 +50,39 @@ def told(capsys, monkeypatch):
     return run
 
 
+@pytest.fixture
+def runs_here(capsys, monkeypatch):
+    """Runs the command in this process, on one device; returns what it shows and tells."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("mcl_jax.compilation.compiled_programs_kept", contextlib.nullcontext)
+
+    def run(*arguments):
+        assert command.main([*arguments, "--config.parallel.devices=1"]) == 0
+        shown = capsys.readouterr()
+        return shown.out, shown.err
+
+    return run
+
+
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_smoke_version_of_every_configuration_runs(name, tmp_path):
-    result = run(f"--config=configs/{name}.py:smoke", f"--workdir={tmp_path}")
+def test_the_smoke_version_of_every_configuration_runs(name, tmp_path, runs_here):
+    pages = name in ("quickstart", "quickstart_moco")  # with a classifier, and with neighbours
+    report = "--report" if pages else "--noreport"
+    shown, told = runs_here(f"--config=configs/{name}.py:smoke", f"--workdir={tmp_path}", report)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["steps"] == 4
-    assert set(summary["test"]) == {"accuracy", "ensemble_accuracy", "knn_accuracy"}
-    for row in ("network 0", "network 1", "ensemble", "random network", "raw pixels"):
-        assert row in result.stdout
-    assert f"Page: {tmp_path}/report.html" in result.stdout
-    assert "images/s" in result.stderr
-    assert "loss" in result.stderr
-    for file in ("config.json", "metrics.jsonl", "checkpoints", "report.html"):
+    assert set(summary["test"]) == {"answers", "accuracy", "ensemble_accuracy", "knn_accuracy"}
+    count = len(summary["test"]["accuracy"])
+    whole = ("mean of networks", "ensemble") if count > 1 else ()
+    members = [f"network {number}" for number in range(count)]
+    for row in (*members, *whole, "random network", "raw pixels"):
+        assert row in shown
+    assert (f"Page: {tmp_path}/report.html" in shown) == pages
+    assert "images/s" in told
+    assert "loss" in told
+    for file in ("config.json", "metrics.jsonl", "checkpoints"):
         assert (tmp_path / file).exists()
+    assert (tmp_path / "report.html").exists() == pages
 
 
 def test_overrides_reach_the_run_and_a_finished_run_ends_at_once(tmp_path):
@@ -92,7 +112,7 @@ def test_a_dry_run_says_what_a_run_would_take_and_writes_nothing(tmp_path):
 
 # What the user types behind a configuration that is fine, and what is said.
 MISTAKES = [
-    ("method.name=supervised_mlc", "method.name must be one of supervised_mcl, got "
+    ("method.name=supervised_mlc", f"method.name must be one of {', '.join(methods.names())}, got "
      "'supervised_mlc'; did you mean supervised_mcl?"),
     ("model.name=resnet23", f"model.name must be one of {', '.join(models.names())}, got "
      "'resnet23'; did you mean resnet34?"),

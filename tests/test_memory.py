@@ -279,6 +279,18 @@ def test_draws_of_other_classes() -> None:
         assert_uniform(rows[i], np.flatnonzero(label != ROW_LABELS).tolist())
 
 
+def test_draws_of_the_same_class() -> None:
+    classes, own = memory.sort_by_class(ROW_LABELS), jnp.array([0, 11, 5, 4, 10])
+    draw = jax.jit(memory.draw_same_class, static_argnums=4)
+    rows, candidates = draw(jax.random.key(0), jnp.asarray(ROW_LABELS)[own], own, classes, 6_000)
+    assert rows.dtype == jnp.int32
+    assert candidates.all(axis=1).tolist() == [True] * 4 + [False]  # row 10 is alone
+    assert not candidates[-1].any()
+    for i, row in enumerate(own[:-1].tolist()):
+        others = set(np.flatnonzero(ROW_LABELS[row] == ROW_LABELS).tolist()) - {row}
+        assert_uniform(rows[i], sorted(others))
+
+
 def test_shared_draws_come_with_the_keys_of_other_classes() -> None:
     labels = jnp.array([2, 0, 3])
     rows, candidates = memory.draw_other_classes(
@@ -435,6 +447,18 @@ SHAPES = "index must be [B] and embeddings [M, B, D] with M = 2 and D = 3, got s
             ValueError,
             "classes must have a row of another class than every anchor's, got 4 rows of class 1 "
             "alone, that of anchor 1.",
+        ),
+        (
+            memory.draw_same_class,
+            (KEY, INDEX, X[0, 0], CLASSES, 1),
+            TypeError,
+            "own must be integer, got float32.",
+        ),
+        (
+            memory.draw_same_class,
+            (KEY, INDEX, INDEX[:1], CLASSES, 1),
+            ValueError,
+            "own must be of shape (2,), that of labels, got (1,).",
         ),
     ],
 )

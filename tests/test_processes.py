@@ -112,9 +112,12 @@ def results(folder):
 
 
 def assert_same(ours, theirs):
-    """The same tree of numbers to 1e-9 of each leaf's largest one."""
+    """The same tree of words, and of numbers to 1e-9 of each leaf's largest one."""
 
     def compare(a, b):
+        if isinstance(a, str):
+            assert a == b
+            return
         a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
         assert np.max(np.abs(a - b), initial=0) <= 1e-9 * np.max(np.abs(b), initial=0)
 

@@ -100,21 +100,24 @@ def networks_of(key: str) -> range | None:
     return range(int(one or first), int(one or last) + 1)
 
 
-def init(cohort: Cohort, key: jax.Array, images: jax.Array) -> dict[str, dict[str, Any]]:
+Images = jax.Array | tuple[jax.Array, ...]
+
+
+def init(cohort: Cohort, key: jax.Array, images: Images) -> dict[str, dict[str, Any]]:
     """Initialises every network independently; shared stages are those of a group's first one.
 
     Args:
         cohort: the networks.
         key: a JAX random key; network a gets ``fold_in(key, a)``.
-        images: [B, H, W, c], floating; only the shape matters.
+        images: [B, H, W, c], floating, or one for each group; only the shape matters.
 
     Returns:
         ``{"params": {KEY: tree}, "batch_stats": {KEY: tree}}``, leaves [m, ...].
     """
     variables: dict[str, dict[str, Any]] = {"params": {}, "batch_stats": {}}
-    for name, group in cohort.items():
+    for (name, group), seen in zip(cohort.items(), _of_groups(cohort, images), strict=True):
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.array(networks_of(name)))
-        drawn = jax.vmap(lambda key, group=group: group.network.init(key, images))(keys)
+        drawn = jax.vmap(lambda key, group=group, seen=seen: group.network.init(key, seen))(keys)
         for collection, trees in variables.items():
             trees[name] = _divide(group, drawn.get(collection, {}), first=True)
     return variables
@@ -123,32 +126,48 @@ def init(cohort: Cohort, key: jax.Array, images: jax.Array) -> dict[str, dict[st
 def apply(
     cohort: Cohort,
     variables: Any,
-    images: jax.Array,
+    images: Images,
     *,
     train: bool,
     axis_name: str | None = None,
 ) -> tuple[Output, Any]:
-    """Shows the same images to every network.
+    """Shows images to every network, the same to all or others to each group.
 
     Args:
         cohort: the networks.
         variables: as `init` returns; under ``axis_name`` this device's networks alone.
-        images: [B, H, W, c], floating.
+        images: [B, H, W, c], floating; or a tuple with one for each group, whose networks may
+            then see other channels, or another size, of the same B rows.
         train: normalise by the batch and move the running statistics, or use these.
         axis_name: a mapped axis that the networks are split over; embeddings and logits are
             gathered over it, features stay where they are.
 
     Returns:
         Output of [M, B, ...], and the batch statistics as `init` has them.
+
+    Raises:
+        ValueError: there is not one array of images for each group.
     """
     outputs, statistics = [], {}
-    for name, group in cohort.items():
+    for (name, group), seen in zip(cohort.items(), _of_groups(cohort, images), strict=True):
         params, before = variables["params"][name], variables["batch_stats"][name]
-        output, statistics[name] = _apply_group(group, params, before, images, train)
+        output, statistics[name] = _apply_group(group, params, before, seen, train)
         outputs.append(output)
     features, embeddings, logits = zip(*outputs, strict=True)
     joined = gather(jnp.concatenate(embeddings), axis_name)
     return Output(features, joined, gather(jnp.concatenate(logits), axis_name)), statistics
+
+
+def _of_groups(cohort: Cohort, images: Images) -> tuple[jax.Array, ...]:
+    """What each group sees."""
+    groups = len(cohort.groups)
+    if not isinstance(images, tuple):
+        return (images,) * groups
+    if len(images) != groups:
+        raise ValueError(
+            f"images must be one array for each of {groups} groups, got {len(images)}."
+        )
+    return images
 
 
 def _apply_group(

@@ -3,6 +3,7 @@
 import difflib
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -49,7 +50,7 @@ class Arguments(NamedTuple):
 
 
 class Flag(NamedTuple):
-    """A flag of the training command.
+    """A flag of a command.
 
     Attributes:
         name: without dashes.
@@ -77,11 +78,11 @@ FLAGS = (
 )
 
 
-def _define() -> flags.FlagValues:
+def _define(table: Sequence[Flag]) -> flags.FlagValues:
     """The flags, not yet parsed."""
     values = flags.FlagValues()
     flags.DEFINE_multi_string("config", [], "", flag_values=values)
-    for name, default, _, meaning in FLAGS:
+    for name, default, _, meaning in table:
         if isinstance(default, bool):
             short = "h" if name == "help" else None
             flags.DEFINE_bool(name, default, meaning, flag_values=values, short_name=short)
@@ -104,26 +105,47 @@ def parse(argv: list[str]) -> Arguments | None:
     Raises:
         ConfigError: a flag, the file of the configuration or a field is not as it must be.
     """
-    values = _define()
-    values.set_gnu_getopt()  # flags and overrides stand in any order
-    rest = _parsed(values, ["mcl_jax", *argv], known_only=True)[1:]
+    values, overrides = read_flags(argv, FLAGS)
     if values.help:
         return None
     if values.profile < 0:
         raise ConfigError(f"--profile must be at least 0, got {values.profile}.")
-    for flag in FLAGS:
+    check_given(values, FLAGS)
+    config = load_config(only_file(values.config, argv))
+    config = overridden(config, overrides, list(values))
+    check(config)
+    workdir = pathlib.Path(f"runs/{config.name}" if values.workdir is None else values.workdir)
+    processes = _processes(values)
+    return Arguments(config, workdir, values.dry_run, values.report, values.profile, processes)
+
+
+def read_flags(argv: list[str], table: Sequence[Flag]) -> tuple[flags.FlagValues, list[str]]:
+    """Parses the flags of a command, and ``--config`` (of several values).
+
+    Args:
+        argv: the words behind the name of the command.
+        table: its flags, ``help`` among them.
+
+    Returns:
+        The flags, and the words that are left: overrides of a configuration, and mistakes.
+
+    Raises:
+        ConfigError: a value is of another type than its flag.
+    """
+    values = _define(table)
+    values.set_gnu_getopt()  # flags and overrides stand in any order
+    return values, _parsed(values, ["mcl_jax", *argv], table, {}, known_only=True)[1:]
+
+
+def check_given(values: flags.FlagValues, table: Sequence[Flag]) -> None:
+    """Raises ConfigError for a flag that is given twice, or a workdir of no name."""
+    for flag in table:
         if values[flag.name].present > 1:
             raise ConfigError(
                 f"--{flag.name} must be given once, got it {values[flag.name].present} times."
             )
     if values.workdir == "":
         raise ConfigError("--workdir must be a folder, got nothing.")
-    config = load_config(_only_file(values.config, argv))
-    config = _overridden(config, rest, list(values))
-    check(config)
-    workdir = pathlib.Path(f"runs/{config.name}" if values.workdir is None else values.workdir)
-    processes = _processes(values)
-    return Arguments(config, workdir, values.dry_run, values.report, values.profile, processes)
 
 
 def _processes(values: flags.FlagValues) -> Processes | None:
@@ -156,8 +178,8 @@ def _processes(values: flags.FlagValues) -> Processes | None:
     return Processes(values.coordinator, values.processes, values.process)
 
 
-def _only_file(files: list[str], argv: list[str]) -> str:
-    """The one value of ``--config``."""
+def only_file(files: list[str], argv: list[str]) -> str:
+    """The one value of ``--config``; raises ConfigError where there is none, or a second."""
     if not files:
         alone = [word for word in argv if re.search(r"^[^-].*\.py(:|$)", word)]
         example = alone[0] if alone else "configs/quickstart.py"
@@ -167,9 +189,20 @@ def _only_file(files: list[str], argv: list[str]) -> str:
     return files[0]
 
 
-def _overridden(config: ConfigDict, words: list[str], known_flags: list[str]) -> ConfigDict:
-    """The configuration with the fields changed that ``--config.key=value`` name."""
-    _check_overrides(flatten(config), words, known_flags)
+def overridden(config: ConfigDict, words: list[str], known_flags: list[str]) -> ConfigDict:
+    """The configuration with the fields changed that ``--config.key=value`` name.
+
+    Args:
+        config: the whole configuration.
+        words: the overrides.
+        known_flags: names that a flag may have been meant to have.
+
+    Raises:
+        ConfigError: a word names no field, a value is of another type, or a word is no override.
+    """
+    flat = flatten(config)
+    known = fields(str(flat.get("method.name", "")))
+    _check_overrides(flat, words, known_flags, known)
     values, line = flags.FlagValues(), ["mcl_jax", *words]
     try:
         # Values are parsed when the flag is defined already.
@@ -177,14 +210,16 @@ def _overridden(config: ConfigDict, words: list[str], known_flags: list[str]) ->
             "config", config, flag_values=values, sys_argv=line
         )
     except (flags.Error, ValueError, TypeError) as error:
-        raise _bad_value(error) from error
-    left = _parsed(values, line)[1:]
+        raise _bad_value(error, (), known) from error
+    left = _parsed(values, line, (), known)[1:]
     if left:
         raise ConfigError(f"{left[0]!r} belongs to no flag; flags look like --config=FILE.")
     return holder.value
 
 
-def _check_overrides(config: dict[str, Any], words: list[str], known_flags: list[str]) -> None:
+def _check_overrides(
+    config: dict[str, Any], words: list[str], known_flags: list[str], known: dict[str, Field]
+) -> None:
     """Raises ConfigError for words that look like flags and are none, or name no field."""
     for word in words:
         override = _OVERRIDE.fullmatch(word)
@@ -192,17 +227,24 @@ def _check_overrides(config: dict[str, Any], words: list[str], known_flags: list
             negated, name = override.groups()
             _check_is_field(name, config)
             if negated and not isinstance(config[name], bool):
-                raise _bad_field(name, "false")
+                raise _bad_field(name, "false", known)
         elif re.match(r"-[^\d.]", word):  # and no negative number
             raise _unknown_flag(word, known_flags, list(config))
 
 
-def _parsed(values: flags.FlagValues, line: list[str], known_only: bool = False) -> list[str]:
+def _parsed(
+    values: flags.FlagValues,
+    line: list[str],
+    table: Sequence[Flag],
+    known: dict[str, Field],
+    *,
+    known_only: bool = False,
+) -> list[str]:
     """Parses, and returns the words that are no flags."""
     try:
         return values(line, known_only=known_only)
     except (flags.Error, ValueError, TypeError) as error:
-        raise _bad_value(error) from error
+        raise _bad_value(error, table, known) from error
 
 
 def _check_is_field(name: str, config: dict[str, Any]) -> None:
@@ -214,7 +256,7 @@ def _check_is_field(name: str, config: dict[str, Any]) -> None:
         raise unknown_field(name, config)
 
 
-def _bad_value(error: Exception) -> ConfigError:
+def _bad_value(error: Exception, table: Sequence[Flag], known: dict[str, Field]) -> ConfigError:
     """What is said of a value that is of another type than its flag."""
     text = " ".join(str(error).split())
     missing = re.fullmatch(r"Missing value for flag (\S+)", text)
@@ -225,14 +267,14 @@ def _bad_value(error: Exception) -> ConfigError:
         return ConfigError(f"the command line cannot be understood: {text}.")
     config, name, value = flag.groups()
     if config:
-        return _bad_field(name, value)
-    default = next(each.default for each in FLAGS if each.name == name)
+        return _bad_field(name, value, known)
+    default = next(each.default for each in table if each.name == name)
     return ConfigError(f"--{name} must be {wanted(Field(default, ''))}, got {value!r}.")
 
 
-def _bad_field(name: str, value: str) -> ConfigError:
+def _bad_field(name: str, value: str, known: dict[str, Field]) -> ConfigError:
     """What is said of a field's value that is of another type."""
-    field = fields().get(name)  # that of a method alone is not among them
+    field = known.get(name)  # a configuration that is to be refused has others
     kind = wanted(field) if field else "of another type"
     return ConfigError(f"{name} must be {kind}, got {value!r}.")
 

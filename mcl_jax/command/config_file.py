@@ -4,10 +4,13 @@ import difflib
 import importlib.util
 import pathlib
 import traceback
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from mcl_jax.config import ConfigError
+
+_MAKES = {"config": "configuration", "arms": "arms"}
 
 
 def load_config(text: str) -> ConfigDict:
@@ -26,21 +29,7 @@ def load_config(text: str) -> ConfigDict:
     if not file:
         raise ConfigError("--config must be a Python file, got nothing.")
     path = pathlib.Path(file)
-    _check_is_python(path)
-    spec = importlib.util.spec_from_file_location("config_of_run", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        get_config = getattr(module, "get_config", None)
-        if not callable(get_config):
-            raise ConfigError(f"{path} must define get_config(), which makes the configuration.")
-        config = get_config(argument) if colon else get_config()
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"{path} cannot be run: {_reason(error, path)}.") from error
+    config = run_file(path, "get_config", "config", *([argument] if colon else []))
     if not isinstance(config, ConfigDict):
         raise ConfigError(
             f"get_config of {path} must return a ConfigDict, got {type(config).__name__}."
@@ -48,16 +37,48 @@ def load_config(text: str) -> ConfigDict:
     return config
 
 
-def _check_is_python(path: pathlib.Path) -> None:
+def run_file(path: pathlib.Path, function: str, flag: str, *arguments: str) -> Any:
+    """Runs a function of a Python file that a flag names.
+
+    Args:
+        path: the file.
+        function: its name.
+        flag: without dashes.
+        arguments: of the function.
+
+    Returns:
+        What the function returns.
+
+    Raises:
+        ConfigError: there is no such file or function, or one of them is broken.
+    """
+    _check_is_python(path, flag)
+    spec = importlib.util.spec_from_file_location(f"{flag}_of_run", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        found = getattr(module, function, None)
+        if not callable(found):
+            raise ConfigError(f"{path} must define {function}(), which makes the {_MAKES[flag]}.")
+        return found(*arguments)
+    except ConfigError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{path} cannot be run: {_reason(error, path)}.") from error
+
+
+def _check_is_python(path: pathlib.Path, flag: str) -> None:
     """Raises ConfigError unless there is such a file."""
     if path.is_file() and path.suffix == ".py":
         return
     if path.exists():
-        raise ConfigError(f"--config must be a Python file, got {path}.")
+        raise ConfigError(f"--{flag} must be a Python file, got {path}.")
     files = sorted(str(each) for each in path.parent.glob("*.py"))
     near = difflib.get_close_matches(str(path), files, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
-    raise ConfigError(f"--config must be a file that exists, got {str(path)!r}{hint}")
+    raise ConfigError(f"--{flag} must be a file that exists, got {str(path)!r}{hint}")
 
 
 def _reason(error: BaseException, path: pathlib.Path) -> str:

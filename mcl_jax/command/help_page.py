@@ -3,7 +3,7 @@
 import textwrap
 
 from mcl_jax.command.arguments import FLAGS
-from mcl_jax.config import Field, fields
+from mcl_jax.config import Field, fields, known_methods, own_fields
 
 _WIDTH = 100
 
@@ -38,7 +38,7 @@ _EXIT_CODES = (
 )
 
 _OF_FIELDS = (
-    "Fields of the configuration, with their defaults; a file in configs/ changes some, "
+    "Fields of every configuration, with their defaults; a file in configs/ changes some, "
     "--config.FIELD=VALUE one:"
 )
 
@@ -47,10 +47,11 @@ def help_page() -> str:
     """What the command does, its flags, every field, what it leaves and its exit codes."""
     parts = [
         _INTRODUCTION,
-        "Flags:\n" + _table(_flags()),
-        textwrap.fill(_OF_FIELDS, _WIDTH) + "\n" + _table(_fields()),
-        "In the workdir:\n" + _table(_WORKDIR),
-        "Exit codes:\n" + _table(_EXIT_CODES),
+        "Flags:\n" + table(_flags()),
+        textwrap.fill(_OF_FIELDS, _WIDTH) + "\n" + table(_rows(_common())),
+        *(f"Of method.name {name}:\n" + table(_rows(own_fields(name))) for name in known_methods()),
+        "In the workdir:\n" + table(_WORKDIR),
+        "Exit codes:\n" + table(_EXIT_CODES),
     ]
     return "\n\n".join(parts)
 
@@ -61,9 +62,15 @@ def _flags() -> list[tuple[str, str]]:
     return [("--config=FILE", config), *((flag.shown, flag.meaning) for flag in FLAGS)]
 
 
-def _fields() -> list[tuple[str, str]]:
-    """The fields with their defaults and meanings."""
-    return [(f"{name}={_value(field)}", _meaning(field)) for name, field in fields().items()]
+def _common() -> dict[str, Field]:
+    """The fields that methods have in common."""
+    everywhere = fields("")
+    return {name: field for name, field in fields().items() if name in everywhere}
+
+
+def _rows(some: dict[str, Field]) -> list[tuple[str, str]]:
+    """Fields with their defaults and meanings."""
+    return [(f"{name}={_value(field)}", _meaning(field)) for name, field in some.items()]
 
 
 def _value(field: Field) -> str:
@@ -78,8 +85,12 @@ def _meaning(field: Field) -> str:
     return field.meaning + (f" (or {', '.join(other)})" if other else "")
 
 
-def _table(rows: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> str:
-    """Two columns, the second one wrapped."""
+def table(rows: list[tuple[str, str]] | tuple[tuple[str, str], ...]) -> str:
+    """Two columns, the second one wrapped.
+
+    Args:
+        rows: of the table, their two cells.
+    """
     left = max(len(name) for name, _ in rows) + 4
     lines = []
     for name, meaning in rows:

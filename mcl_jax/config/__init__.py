@@ -1,11 +1,21 @@
 """The configuration of a run: every field with its default, and what may go together.
 
-A file in ``configs/`` starts from `default` and changes what differs. ``--config.key=value``
-overrides a field on the command line.
+A file in ``configs/`` starts from the `default` of a method and changes what differs.
+``--config.key=value`` overrides a field on the command line.
 """
 
 from mcl_jax.config.checks import check, unknown_field, wanted
-from mcl_jax.config.table import ConfigError, Field, default, extend, fields, flatten, smoke
+from mcl_jax.config.field import ConfigError, Field
+from mcl_jax.config.table import (
+    default,
+    extend,
+    fields,
+    flatten,
+    known_methods,
+    knows_method,
+    own_fields,
+    smoke,
+)
 from mcl_jax.config.workdir import check_workdir, claim, saved_steps
 
 __all__ = [
@@ -18,6 +28,9 @@ __all__ = [
     "extend",
     "fields",
     "flatten",
+    "known_methods",
+    "knows_method",
+    "own_fields",
     "saved_steps",
     "smoke",
     "unknown_field",

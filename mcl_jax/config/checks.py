@@ -8,7 +8,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from mcl_jax.config.table import ConfigError, Field, fields, flatten
+from mcl_jax.config.field import ConfigError, Field
+from mcl_jax.config.table import fields, flatten, knows_method
 
 
 def check(config: ConfigDict, devices: int = 1) -> None:
@@ -23,8 +24,11 @@ def check(config: ConfigDict, devices: int = 1) -> None:
             or contradicts another.
     """
     flat = flatten(config)
-    known = fields(str(flat.get("method.name", "")))
-    _check_names(flat, known)
+    method = str(flat.get("method.name", ""))
+    known = fields(method)
+    # Of a method that nobody knows the name is wrong, which those say who know the methods.
+    own = {name: x for name, x in flat.items() if knows_method(method) or name in known}
+    _check_names(own, known)
     for name, field in known.items():
         _check_type(name, flat[name], field)
         _check_value(name, flat[name], field)
@@ -35,6 +39,9 @@ def check(config: ConfigDict, devices: int = 1) -> None:
     _check_split(config, devices)
     _check_optimizer(config)
     _check_evaluation(config)
+    _check_region(config)
+    _check_form(config)
+    _check_terms(config)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -110,8 +117,8 @@ def _check_names(flat: dict[str, Any], known: dict[str, Field]) -> None:
     missing = [name for name in known if name not in flat]
     if missing:
         raise ConfigError(
-            f"the configuration lacks {', '.join(missing[:3])}; mcl_jax.config.default() has every "
-            f"field."
+            f"the configuration lacks {', '.join(missing[:3])}; mcl_jax.config.default(METHOD) has "
+            f"every field of a method."
         )
 
 
@@ -192,7 +199,8 @@ def _check_cohort(config: ConfigDict) -> None:
     if not frozen and not config.method.frozen_heads:
         raise ConfigError("method.frozen_heads false is for method.frozen, which is empty.")
     options = config.method
-    last = options.weights.logit_distillation and options.distillation_students == "last"
+    distils = "distillation_students" in options and options.weights.logit_distillation
+    last = distils and options.distillation_students == "last"
     if last and networks - 1 in frozen:
         raise ConfigError(
             f"method.distillation_students last wants a last network that learns, but "
@@ -208,6 +216,11 @@ def _check_cohort(config: ConfigDict) -> None:
         raise ConfigError(
             "parallel.cohort_devices above 1 wants one model.name, no method.frozen and no "
             "model.shared_stages: only like networks are split over devices."
+        )
+    if spread > 1 and config.views.get("channels"):
+        raise ConfigError(
+            "parallel.cohort_devices above 1 wants no views.channels: only like networks are split "
+            "over devices."
         )
     if networks % spread:
         raise ConfigError(
@@ -307,4 +320,42 @@ def _check_evaluation(config: ConfigDict) -> None:
         raise ConfigError(
             f"evaluation.knn_neighbours must be at most evaluation.knn_rows, {rows}, got "
             f"{neighbours}."
+        )
+
+
+def _check_form(config: ConfigDict) -> None:
+    """Noise contrast is of rows drawn from all."""
+    options = config.method
+    if options.get("form") != "nce":
+        return
+    if not options.negatives:
+        raise ConfigError("method.form nce draws rows: method.negatives must be at least 1, got 0.")
+    if options.region != "all":
+        raise ConfigError(
+            f"method.form nce draws from all rows: method.region must be all, got {options.region}."
+        )
+
+
+def _check_region(config: ConfigDict) -> None:
+    """Shares of the keys, and annealing where there is a region."""
+    options = config.method
+    if "region" not in options:
+        return
+    if options.outer > 1:
+        raise ConfigError(f"method.outer must be at most 1, got {options.outer}.")
+    if options.region == "all" and options.annealing != "constant":
+        raise ConfigError(
+            f"method.annealing is for a method.region other than all, got {options.annealing}."
+        )
+
+
+def _check_terms(config: ConfigDict) -> None:
+    """Where mutual contrast is all that is learned from, some of it must count."""
+    networks, weights = config.method.networks, config.method.get("weights", {})
+    if set(weights) != {"vcl", "soft_vcl", "icl", "soft_icl"} or weights.vcl:
+        return
+    if networks == 1 or not any(weights.values()):
+        raise ConfigError(
+            f"method.weights must hold a term above 0 for method.networks {networks} to learn "
+            f"from{', which is vcl' if networks == 1 else ''}, got {dict(weights)}."
         )

@@ -6,36 +6,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run: one sentence that names the field."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Field:
-    """A field of a configuration; the type of its default is the type of its values.
-
-    Attributes:
-        default: a bool, int, float, str, or a tuple of ``items``.
-        meaning: a few words.
-        choices: the only values, where there are some.
-        least: no value is smaller.
-        above: every value is larger.
-        below: every value is smaller.
-        items: what a tuple holds, ``float``, ``int`` or ``str``.
-    """
-
-    default: Any
-    meaning: str
-    choices: tuple[str, ...] = ()
-    least: float | None = None
-    above: float | None = None
-    below: float | None = None
-    items: type = float
-
+from mcl_jax.config.field import ConfigError, Field
+from mcl_jax.config.method_fields import METHOD_DEFAULTS, METHOD_FIELDS
 
 # JAX and NumPy take larger seeds, but JAX drops all but 32 bits without a word.
 _SEEDS = 2**32
+
+# What a run on a few hundred images has room for.
+_SMALL = {"queue_size": 100, "negatives": 16, "background": 16, "clusters": 10}
 
 _FIELDS = {
     "name": Field("default", "of the run; its results go to runs/<name> without --workdir"),
@@ -54,19 +32,6 @@ _FIELDS = {
     ),
     "method.embedding_dim": Field(128, "D, numbers in an embedding", least=1),
     "method.temperature": Field(0.1, "of the contrastive softmax", above=0),
-    "method.soft_temperature": Field(3.0, "T of the KL terms", above=0),
-    "method.numerator": Field(
-        "mean_log", "how several positives are joined", choices=("mean_log", "log_sum")
-    ),
-    "method.soft_self": Field(True, "the anchor's own column in soft terms, as the authors do"),
-    "method.chunk_size": Field(
-        0, "keys the contrastive terms meet at once, for large batches; 0 is all", least=0
-    ),
-    "method.distillation_students": Field(
-        "all",
-        "whom the ensemble teaches; last is the authors' choice above two",
-        choices=("all", "last"),
-    ),
     "method.topology": Field(
         "all",
         "whom a network's contrast is with: all, the next (ring), or one teacher",
@@ -78,12 +43,6 @@ _FIELDS = {
     ),
     "method.frozen": Field((), "numbers of networks that stay as they are", items=int, least=0),
     "method.frozen_heads": Field(True, "false: heads of frozen networks learn"),
-    "method.weights.vcl": Field(0.1, "the authors' alpha", least=0),
-    "method.weights.soft_vcl": Field(1.0, "gamma", least=0),
-    "method.weights.icl": Field(0.1, "beta", least=0),
-    "method.weights.soft_icl": Field(1.0, "lambda", least=0),
-    "method.weights.logit_distillation": Field(0.0, "from the ensemble's mean logits", least=0),
-    "method.weights.deep_mutual": Field(0.0, "from each other network's logits", least=0),
     "model.name": Field(
         "small_resnet",
         "the encoder, or one a network joined by commas, such as resnet32, wrn_16_2, resnet50",
@@ -201,20 +160,48 @@ _FIELDS = {
     ),
 }
 
-_FIELDS_OF_METHODS: dict[str, dict[str, Field]] = {}
+_FIELDS_OF_METHODS: dict[str, dict[str, Field]] = {**METHOD_FIELDS}
 
 
-def fields(method: str = "") -> dict[str, Field]:
-    """The fields of a configuration by their dotted names.
+def fields(method: str = "supervised_mcl") -> dict[str, Field]:
+    """The fields of a method's configurations by their dotted names.
 
     Args:
-        method: its own fields, which `extend` told of, are among them.
+        method: its name; of one that nobody told of, only what every configuration has.
 
     Example:
-        >>> fields()["method.networks"].default
-        2
+        >>> fields()["method.networks"].default, fields("moco")["method.queue_size"].default
+        (2, 65536)
     """
-    return _FIELDS | _FIELDS_OF_METHODS.get(method, {})
+    known = _FIELDS | _FIELDS_OF_METHODS.get(method, {})
+    changed = METHOD_DEFAULTS.get(method, {}) | {"method.name": method}
+    return known | {
+        name: dataclasses.replace(known[name], default=value) for name, value in changed.items()
+    }
+
+
+def own_fields(method: str) -> dict[str, Field]:
+    """What a method's configurations have that others lack, or have with another default.
+
+    Example:
+        >>> {name: own_fields("simclr")[name].default for name in ("method.head", "method.region")}
+        {'method.head': 'simclr', 'method.region': 'all'}
+    """
+    return {
+        name: field
+        for name, field in fields(method).items()
+        if name != "method.name" and field != _FIELDS.get(name)
+    }
+
+
+def known_methods() -> tuple[str, ...]:
+    """The methods whose fields are known."""
+    return tuple(_FIELDS_OF_METHODS)
+
+
+def knows_method(method: str) -> bool:
+    """Whether the fields of a method of this name are known."""
+    return method in _FIELDS_OF_METHODS
 
 
 def extend(method: str, more: Mapping[str, Field]) -> None:
@@ -222,7 +209,8 @@ def extend(method: str, more: Mapping[str, Field]) -> None:
 
     Args:
         method: its name.
-        more: fields by their dotted names, ``"method.queue_size"`` and the like.
+        more: fields by their dotted names, ``"method.queue_size"`` and the like; a name that other
+            methods have is this method's own.
 
     Raises:
         ValueError: a field is there already.
@@ -233,10 +221,14 @@ def extend(method: str, more: Mapping[str, Field]) -> None:
     _FIELDS_OF_METHODS[method] = dict(more)
 
 
-def default() -> ConfigDict:
-    """Every field of a run with its default; ``--help`` says what each means."""
+def default(method: str = "supervised_mcl") -> ConfigDict:
+    """Every field of a method's run with its default; ``--help`` says what each means.
+
+    Args:
+        method: becomes ``method.name``.
+    """
     config = ConfigDict()
-    for name, field in _FIELDS.items():
+    for name, field in fields(method).items():
         *sections, last = name.split(".")
         inner = config
         for section in sections:
@@ -255,7 +247,7 @@ def smoke(config: ConfigDict, arg: str) -> ConfigDict:
         arg: what stands behind the colon of ``--config=FILE:smoke``; ``""`` or ``"smoke"``.
 
     Returns:
-        ``config``, with ``"smoke"`` on scikit-learn's digits for a few steps.
+        ``config``, with ``"smoke"`` small networks on scikit-learn's digits for a few steps.
 
     Raises:
         ConfigError: ``arg`` is neither.
@@ -269,6 +261,16 @@ def smoke(config: ConfigDict, arg: str) -> ConfigDict:
         )
         config.data.update({"images_per_class": 2, "image_size": 0, "mean": (), "std": ()})
         config.views.update({"size": 0, "padding": 1})
+        config.model.update({"name": "small_resnet", "width": 1.0, "stem": ""})
+        if config.views.get("channels"):
+            # Digits are gray; the photographs are of 14 classes.
+            sizes = {"train_size": 196, "validation_size": 98}
+            config.data.update({"source": "photographs", **sizes})
+        if config.model.norm == "grouped":
+            config.model.norm_groups = min(config.model.norm_groups, 4)
+        for name, most in _SMALL.items():
+            if config.method.get(name, 0) > most:
+                config.method[name] = most
         config.training.update({"steps": 4, "log_every": 2})
     return config
 

@@ -8,7 +8,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mcl_jax import atomic
-from mcl_jax.config.table import ConfigError, flatten
+from mcl_jax.config.field import ConfigError
+from mcl_jax.config.table import flatten
 
 _TOLD = 5  # differences
 _MAY_DIFFER = re.compile(

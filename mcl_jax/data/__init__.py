@@ -11,7 +11,7 @@ this pulls in neither scikit-learn, scikit-image nor TensorFlow Datasets.
 """
 
 from mcl_jax.data.ahead import ahead
-from mcl_jax.data.crops import Load, centre_crop, middle, random_resized_crop
+from mcl_jax.data.crops import Load, centre_crop, middle, random_resized_crop, several
 from mcl_jax.data.dataset import Batch, DataError, Dataset, DataWarning, Rows, Split
 from mcl_jax.data.decoding import ImageError
 from mcl_jax.data.loading import NAMES, load
@@ -48,6 +48,7 @@ __all__ = [
     "middle",
     "per_class",
     "random_resized_crop",
+    "several",
     "shuffled",
     "steps_per_epoch",
     "stream",

@@ -4,7 +4,7 @@ These are Pillow's: bilinear, and antialiased where an image gets smaller.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -113,3 +113,25 @@ def middle(image: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray
     """
     del rng
     return centre_crop(image, size, size)
+
+
+def several(image: np.ndarray, rng: np.random.Generator, loads: Sequence[Load]) -> np.ndarray:
+    """Crops of one decoded image, one after the other: a ``Load`` for methods of several views.
+
+    Args:
+        image: uint8 [H, W, c].
+        rng: each crop draws from it, in their order.
+        loads: what makes each of the V crops, all of one size.
+
+    Returns:
+        uint8 [V, size, size, c]; the first is what the first load alone makes.
+
+    Raises:
+        DataError: as the loads.
+
+    Example:
+        >>> image, rng = np.zeros([30, 40, 3], np.uint8), np.random.default_rng(0)
+        >>> several(image, rng, [lambda image, rng: middle(image, rng, size=8)] * 2).shape
+        (2, 8, 8, 3)
+    """
+    return np.stack([load(image, rng) for load in loads])

@@ -32,7 +32,8 @@ class Batch(NamedTuple):
     """A mini-batch, or the part of one that a device or a micro-batch holds.
 
     Attributes:
-        images: [B, H, W, c], uint8.
+        images: [B, H, W, c], uint8; or [B, V, H, W, c], so many crops of each, where a method
+            wants several and images are decoded on the way.
         labels: [B], int32.
         index: [B], int32, row numbers in the split, which a memory bank is addressed with.
         position: [B], int32, places in the whole batch, which randomness follows: a view does not

@@ -19,7 +19,7 @@ class Lent(NamedTuple):
 
     Attributes:
         name: of the memory.
-        shape: [n, H, W, c].
+        shape: [n, H, W, c], or of several crops [n, V, H, W, c].
         dtype: its name.
     """
 

@@ -62,7 +62,8 @@ def stream(
         key: a JAX key.
         start_step: the first step.
         load: makes an image [H, W, c] of any size one of a fixed size, with the generator
-            that belongs to this step and position; a partial of ``random_resized_crop``.
+            that belongs to this step and position; a partial of ``random_resized_crop``. It may
+            make several crops [V, H, W, c] of it (`several`): images are then [B, V, H, W, c].
         stop_step: the step to end before, or None to go on for ever.
         workers: how many processes decode; 0 decodes in threads of this process, which is also
             done for images in memory.
@@ -262,7 +263,7 @@ def _next(made: Any) -> Piece | Lent:
 
 
 def _joined(pieces: list[Piece | Lent], borrower: Borrower) -> np.ndarray | Exception:
-    """Returns the images of a batch as one array [B, H, W, c], or what went wrong.
+    """Returns what was made of the images of a batch as one array [B, ...], or what went wrong.
 
     An error is not raised here: its traceback would keep what is lent.
     """

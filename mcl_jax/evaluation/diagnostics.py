@@ -82,10 +82,11 @@ def agreement(logits: np.ndarray) -> np.ndarray:
 def linear_cka(features: Sequence[np.ndarray]) -> np.ndarray:
     """Linear centred kernel alignment between the features of networks a and b.
 
-        cka[a, b] = |X_a' X_b|^2 / (|X_a' X_a| |X_b' X_b|),   Frobenius norms, columns of mean 0
+        cka[a, b] = s(X_a, X_b) / sqrt(s(X_a, X_a) s(X_b, X_b)),   s(X, Y) = sum((X' Y)^2)
 
-    1 where features are equal up to a rotation and a scale, near 0 where they have nothing in
-    common and rows are many more than features. Kornblith et al. 2019, arXiv 1905.00414.
+    Columns have mean 0. The value is 1 where features are equal up to a rotation and a scale, near
+    0 where they have nothing in common and rows are many more than features. Kornblith et al.
+    2019, arXiv 1905.00414.
     `mcl_jax.losses.linear_cka` is the same of JAX arrays; here NumPy, so that a page can be drawn
     while a run holds the accelerator.
 

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from mcl_jax.cohort import Output, ensemble
+from mcl_jax.cohort import Output
 from mcl_jax.data import Dataset, Split, colour_histogram
 from mcl_jax.evaluation.accuracy import accuracy
-from mcl_jax.evaluation.knn import knn_accuracy
-from mcl_jax.evaluation.predict import LoadRows, Predict, load_resident, predict_split
+from mcl_jax.evaluation.knn import knn_accuracy, knn_votes
+from mcl_jax.evaluation.panel import features_of
+from mcl_jax.evaluation.predict import LoadRows, Predict, load_resident, predict_split, some
+
+_LEAST = 1e-9  # share of votes, whose logarithm is finite
 
 Keep = Callable[[str, Split, Output], None]
 
@@ -30,6 +33,8 @@ class Judge:
         train_rows: at most so many training rows are searched, the first ones of a class-blind
             random order.
         load: (split, rows) to uint8 images.
+        classifies: whether the networks' logits are answers. If not, their nearest neighbours
+            answer: logits become logarithms of the shares of votes, weighed as `knn_votes` does.
     """
 
     dataset: Dataset
@@ -37,6 +42,12 @@ class Judge:
     neighbours: int = 20
     train_rows: int = 50_000
     load: LoadRows = load_resident
+    classifies: bool = True
+
+    @property
+    def answers(self) -> str:
+        """Who answers: ``"classifier"`` or ``"neighbours"``."""
+        return "classifier" if self.classifies else "neighbours"
 
     def rehearse(self, predict: Predict) -> None:
         """Predicts one batch, so that what cannot be judged is told of before it is trained."""
@@ -45,14 +56,20 @@ class Judge:
     def quick(self, predict: Predict, keep: Keep = _keep_nothing) -> dict[str, Any]:
         """Accuracy of each member and of the ensemble on ``validation``, which has rows.
 
+        Where nearest neighbours answer, training rows are predicted for it too, at most
+        ``train_rows`` of them.
+
         Args:
             predict: the networks.
             keep: is handed what they say, as ``("validation", split, output)``.
         """
         split = self.dataset.validation
         output = self._predict(predict, split)
+        if not self.classifies:
+            train = self._train()
+            output = self._voted(self._predict(predict, train), train, output)
         keep("validation", split, output)
-        return _accuracies(output, split)
+        return self._accuracies(output, split)
 
     def full(
         self, predict: Predict, keep: Keep = _keep_nothing
@@ -74,8 +91,10 @@ class Judge:
                 figures[name] = None
                 continue
             output = self._predict(predict, split)
+            if not self.classifies:
+                output = self._voted(keys, train, output)
             keep(name, split, output)
-            figures[name] = _accuracies(output, split) | {
+            figures[name] = self._accuracies(output, split) | {
                 "knn_accuracy": self._knn(keys, train, output, split)
             }
         return figures
@@ -108,33 +127,63 @@ class Judge:
         return {name: {"knn_accuracy": figures} for name, figures in named.items()}
 
     def _train(self) -> Split:
-        train = self.dataset.train
-        if len(train) <= self.train_rows:
-            return train
-        order = np.random.default_rng(0).permutation(len(train))
-        return train.take(np.sort(order[: self.train_rows]))
+        return some(self.dataset.train, self.train_rows)
 
     def _predict(self, predict: Predict, split: Split) -> Output:
         return predict_split(predict, split, self.batch_size, self.load)
 
+    def _voted(self, keys: Output, train: Split, output: Output) -> Output:
+        """The output with the answers of nearest neighbours."""
+        votes = [
+            knn_votes(
+                trained,
+                train.labels,
+                asked,
+                classes=self.dataset.num_classes,
+                neighbours=(self.neighbours,),
+            )[0]
+            for trained, asked in features_of(keys, output)
+        ]
+        logits: Any = np.log(np.maximum(votes, _LEAST))
+        return output._replace(logits=logits)
+
+    def _accuracies(self, output: Output, split: Split) -> dict[str, Any]:
+        logits = np.asarray(output.logits)
+        common = together(logits, self.answers)
+        return {
+            "answers": self.answers,
+            "accuracy": accuracy(logits, split.labels).tolist(),
+            "ensemble_accuracy": float(accuracy(common, split.labels)),
+        }
+
     def _knn(self, keys: Output, train: Split, output: Output, split: Split) -> list[float]:
         """One figure a network, over the groups of like networks."""
         return [
-            knn_accuracy(
-                train_features, train.labels, features, split.labels, neighbours=self.neighbours
-            )
-            for train_group, group in zip(keys.features, output.features, strict=True)
-            for train_features, features in zip(train_group, group, strict=True)
+            knn_accuracy(trained, train.labels, asked, split.labels, neighbours=self.neighbours)
+            for trained, asked in features_of(keys, output)
         ]
+
+
+def together(logits: np.ndarray, answers: str) -> np.ndarray:
+    """The ensemble's answer: the mean of logits, or of neighbours' votes. Pure NumPy.
+
+    Args:
+        logits: [M, n, C]; of neighbours, logarithms of shares.
+        answers: ``"classifier"`` or ``"neighbours"``.
+
+    Returns:
+        [n, C], larger where the answer is surer.
+
+    Example:
+        >>> import numpy as np
+        >>> shares = np.array([[[0.98, 0.02]], [[0.49, 0.51]]])
+        >>> together(np.log(shares), "neighbours").round(3).tolist()
+        [[0.735, 0.265]]
+    """
+    if answers == "neighbours":
+        return np.exp(logits).mean(axis=0)
+    return np.mean(logits, axis=0)
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1).astype(np.float32)
-
-
-def _accuracies(output: Output, split: Split) -> dict[str, Any]:
-    logits = np.asarray(output.logits)
-    return {
-        "accuracy": accuracy(logits, split.labels).tolist(),
-        "ensemble_accuracy": float(accuracy(np.asarray(ensemble(logits)), split.labels)),
-    }

@@ -38,6 +38,7 @@ class Outputs:
         embeddings: float32 [M, n, D].
         features: a float32 [m, n, F] for each group of like networks.
         class_names: C names.
+        answers: ``"classifier"``, or ``"neighbours"`` where logits are logarithms of their votes.
     """
 
     split: str
@@ -50,6 +51,7 @@ class Outputs:
     embeddings: np.ndarray
     features: tuple[np.ndarray, ...]
     class_names: tuple[str, ...]
+    answers: str = "classifier"
 
 
 def write_outputs(
@@ -61,6 +63,7 @@ def write_outputs(
     name: str,
     step: int,
     class_names: Sequence[str],
+    answers: str = "classifier",
     most: int = 2000,
 ) -> None:
     """Keeps what networks said of a split, of all its rows or of ``most`` that are always the same.
@@ -73,6 +76,7 @@ def write_outputs(
         name: of the split.
         step: after which the networks were asked.
         class_names: C names.
+        answers: whose the logits are, ``"classifier"`` or ``"neighbours"``.
         most: rows that are kept.
 
     Raises:
@@ -99,6 +103,7 @@ def write_outputs(
     arrays: dict[str, Any] = {
         "split": np.array(name),
         "step": np.array(step),
+        "answers": np.array(answers),
         "of": np.array(len(split)),
         "rows": rows.astype(np.int32),
         "images": _small_images(split, rows, load),
@@ -186,6 +191,7 @@ def _assembled(arrays: dict[str, np.ndarray]) -> Outputs:
         embeddings=arrays["embeddings"],
         features=tuple(arrays[f"features_{group}"] for group in range(groups)),
         class_names=tuple(map(str, arrays["class_names"])),
+        answers=str(arrays.get("answers", "classifier")),  # older files do not tell
     )
 
 

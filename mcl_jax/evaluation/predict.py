@@ -46,10 +46,27 @@ def predict_split(
         missing = batch_size - len(rows)
         if missing:
             images = np.concatenate([images, np.repeat(images[:1], missing, axis=0)])
-        parts.append(_cut(jax.device_get(predict(images)), len(rows)))
+        parts.append(cut(jax.device_get(predict(images)), len(rows)))
     return jax.tree.map(lambda *x: np.concatenate(x, axis=1), *parts)
 
 
-def _cut(output: Output, rows: int) -> Output:
-    """The first rows of [M, B, ...]."""
+def some(split: Split, most: int) -> Split:
+    """At most so many rows of a split, always the same: the first ones of a random order.
+
+    Args:
+        split: N rows.
+        most: rows that are kept, in their order.
+
+    Example:
+        >>> some(Split(np.arange(9, dtype=np.int32), rows=range(9)), 3).labels.tolist()
+        [2, 4, 5]
+    """
+    if len(split) <= most:
+        return split
+    order = np.random.default_rng(0).permutation(len(split))
+    return split.take(np.sort(order[:most]))
+
+
+def cut(output: Output, rows: int) -> Output:
+    """The first rows of an Output of [M, B, ...]."""
     return jax.tree.map(lambda x: x[:, :rows], output)

@@ -5,6 +5,7 @@ Everything here needs JAX alone and works under ``jit``, ``vmap``, ``grad``, ``s
 ``pmap``.
 """
 
+from mcl_jax.losses.bank_terms import bank_terms
 from mcl_jax.losses.bounds import ScoreBounds
 from mcl_jax.losses.contrastive import icl, info_nce, vcl
 from mcl_jax.losses.debiasing import debiased, decoupled
@@ -33,6 +34,7 @@ __all__ = [
     "Partition",
     "ScoreBounds",
     "alignment",
+    "bank_terms",
     "close_neighbours",
     "cmc",
     "cosine_regression",

@@ -44,7 +44,7 @@ def bounded_terms(
     soft = soft_temperature is not None and queries.shape[0] > 1
     soft_temperature = 1.0 if soft_temperature is None else soft_temperature
     checks.positive_number(soft_temperature, "soft_temperature")
-    T = _constant(jnp.asarray(soft_temperature, dtype))
+    T = constant(jnp.asarray(soft_temperature, dtype))
     sharpness = 1 / jnp.asarray(temperature, dtype)
     shape = (*queries.shape[:1], *queries.shape[:-1], keys.shape[-2])
     masks = KeyMasks(
@@ -57,17 +57,37 @@ def bounded_terms(
     plan = chunked.Plan(_keys_at_once(chunk_size, shape, keys), log_sum, soft)
     fixed = chunked.Fixed(1 / T, masks, _first_key(shape[-1], axis_name, keys_axis_name))
     found = chunked.statistics(plan, queries, keys, sharpness, fixed)
-    if keys_axis_name is not None:
-        found = _join(jax.tree.map(lambda x: lax.all_gather(x, keys_axis_name), found), log_sum)
+    found = joined_over_devices(found, log_sum, keys_axis_name)
     if own_keys is not None:
         own = _own_statistics(queries, own_keys, temperature, 1 / T, found)
         found = _join(jax.tree.map(lambda *x: jnp.stack(x), own, found), log_sum)
-    weights = checks.pair_weights(pair_weights, shape[0], dtype)
+    return terms_of_statistics(found, T, log_sum, pair_weights, axis_name, keys_axis_name)
+
+
+def terms_of_statistics(
+    found: KeyStatistics,
+    T: jax.Array,
+    log_sum: bool,
+    pair_weights: jax.Array | None,
+    axis_name: str | None,
+    keys_axis_name: str | None,
+) -> MCLTerms:
+    """The four scalars, from the statistics of all keys; T is the soft temperature."""
+    weights = checks.pair_weights(pair_weights, len(found.partition), found.partition.dtype)
     terms = _weighed(_terms(found, T, log_sum, axis_name), weights)
     if keys_axis_name is not None:
         # All devices have the same numbers; this says so to `shard_map`.
         terms = jax.tree.map(lambda x: lax.pmean(x, keys_axis_name), terms)
     return terms
+
+
+def joined_over_devices(
+    found: KeyStatistics, log_sum: bool, keys_axis_name: str | None
+) -> KeyStatistics:
+    """The statistics of all devices' keys, from those of each device's own."""
+    if keys_axis_name is None:
+        return found
+    return _join(jax.tree.map(lambda x: lax.all_gather(x, keys_axis_name), found), log_sum)
 
 
 def _first_key(number: int, axis_name: str | None, keys_axis_name: str | None) -> jax.Array:
@@ -78,14 +98,24 @@ def _first_key(number: int, axis_name: str | None, keys_axis_name: str | None) -
     """
     if keys_axis_name is None:
         return jnp.zeros((), jnp.int32)
+    check_axes(axis_name, keys_axis_name, "keys_axis_name")
+    return lax.axis_index(keys_axis_name) * number
+
+
+def check_axes(axis_name: str | None, keys_axis_name: str, argument: str) -> None:
+    """Checks the axis that keys are split over, which the caller knows as ``argument``.
+
+    Raises:
+        ValueError: it is no mapped axis, or that of the anchors.
+    """
     axes = [{x} if isinstance(x, str) else set(x or ()) for x in (axis_name, keys_axis_name)]
     if axes[0] & axes[1]:
         raise ValueError(
-            f"axis_name and keys_axis_name must differ, got {axis_name!r} and {keys_axis_name!r}: "
+            f"axis_name and {argument} must differ, got {axis_name!r} and {keys_axis_name!r}: "
             "where anchors and keys are split over one axis, gather the queries over it and leave "
             "axis_name out."
         )
-    return lax.axis_index(checks.mapped_axis(keys_axis_name, "keys_axis_name")) * number
+    checks.mapped_axis(keys_axis_name, argument)
 
 
 def _keys_at_once(chunk_size: int | str | None, shape: tuple[int, ...], keys: jax.Array) -> int:
@@ -132,16 +162,16 @@ def _bounds_key_first(
 
 
 @jax.custom_jvp
-def _constant(soft_temperature: jax.Array) -> jax.Array:
+def constant(soft_temperature: jax.Array) -> jax.Array:
     """The soft temperature, of which the derivative rule of the statistics knows no derivative."""
     return soft_temperature
 
 
-@_constant.defjvp
+@constant.defjvp
 def _refuse(primals: tuple, tangents: tuple) -> tuple:
     raise ValueError(
         "soft_temperature must not be differentiated where chunk_size, keys_axis_name or a region "
-        "is given; leave them out, or stop its gradient."
+        "is given, or keys are drawn from a bank; leave them out, or stop its gradient."
     )
 
 

@@ -11,7 +11,7 @@ product for each network's keys leaves them.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -148,11 +148,17 @@ def statistics(
         KeyStatistics. Gradients flow to queries, keys and sharpness; from the soft statistics
         through the students alone.
     """
-    # Under `shard_map` all of a loop's values must vary over the same mapped axes. A selection that
-    # all inputs have a part in makes them; its transpose sums the gradients of whole inputs.
-    moved = (queries, keys, sharpness)
+    return _statistics(plan, *varying_alike((queries, keys, sharpness), fixed), fixed)
+
+
+def varying_alike(moved: tuple[jax.Array, ...], fixed: Any) -> tuple[jax.Array, ...]:
+    """The arrays ``moved``, which vary over the mapped axes that any of them or of ``fixed`` does.
+
+    Under `shard_map` all of a loop's values must vary over the same axes. A selection that all
+    inputs have a part in makes them; its transpose sums the gradients of whole inputs.
+    """
     never = functools.reduce(jnp.logical_or, [_never(x) for x in jax.tree.leaves((moved, fixed))])
-    return _statistics(plan, *(jnp.where(never, jnp.zeros_like(x), x) for x in moved), fixed)
+    return tuple(jnp.where(never, jnp.zeros_like(x), x) for x in moved)
 
 
 def _never(x: jax.Array) -> jax.Array:

@@ -1,10 +1,11 @@
 """The interface between an algorithm and the trainer."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import PartitionSpec
 
@@ -31,6 +32,10 @@ class Setting(NamedTuple):
         image_shape: H, W, c of the images that the step gets; None leaves views at their
             recipe's own size.
         cropped: whether the host has cropped them at random already.
+        steps: of the whole run.
+        steps_per_epoch: steps in one pass over the training rows.
+        labels: [N], int32, of the training rows; None where nobody knows them, as for a method
+            that only predicts.
     """
 
     num_classes: int
@@ -41,6 +46,9 @@ class Setting(NamedTuple):
     optimizer: optax.GradientTransformation
     image_shape: tuple[int, int, int] | None = None
     cropped: bool = False
+    steps: int = 1
+    steps_per_epoch: int = 1
+    labels: np.ndarray | None = None
 
 
 def moves_all(path: str) -> bool:
@@ -77,9 +85,10 @@ class Specs:
     extras: Any = _WHOLE
 
 
-def _refresh_nothing(state: Any, source: Split) -> None:
-    """Between epochs nothing changes."""
-    del state, source
+def _begin_as_it_is(params: Tree, extras: Tree, batch: Batch) -> tuple[Tree, Batch]:
+    """Nothing is done before rows are embedded."""
+    del params
+    return extras, batch
 
 
 def _read_nothing() -> None:
@@ -96,29 +105,35 @@ def _load_nothing(params: Tree, extras: Tree, weights: Tree) -> tuple[Tree, Tree
 class Method:
     """A paper's algorithm as pure functions.
 
-    The trainer calls ``embed`` and then ``objective`` once a step, on each device, under the axes
-    of `Setting`. A loss must be a mean over all devices' anchors (numerators and counts summed
-    over the data axis before dividing) and the same on all of that axis; so must metrics, and
-    extras. Over the cohort axis, which ``embed`` gathers embeddings and logits over, the trainer
-    averages loss and metrics.
+    The trainer calls ``begin``, ``embed`` and then ``objective`` once a step, on each device, under
+    the axes of `Setting`. A loss must be a mean over all devices' anchors (numerators and counts
+    summed over the data axis before dividing) and the same on all of that axis; so must metrics,
+    and extras. Over the cohort axis, which ``embed`` gathers embeddings and logits over, the
+    trainer averages loss and metrics.
 
     Attributes:
         init: (key, batch) to (params, extras); extras hold all that is no parameter: batch
             statistics, momentum networks, queues, banks, annealing.
+        begin: (params, extras, batch) to (extras, batch), before the batch is divided into
+            micro-batches: moves momentum networks, exchanges rows between devices.
         embed: (params, extras, batch, key, train) to (outputs, extras); outputs are a tree of
             embeddings and logits, [M, B, ...]; of a few micro-batches they are joined along B, and
-            extras are averaged.
+            extras are averaged, but for those that are returned as they came.
         objective: (outputs, extras, batch, key) to (loss, (extras, metrics)); the loss is a
             scalar, or a dict of scalars where several updates descend different ones; metrics are
             a dict of scalars and of [M].
         predict: (params, extras, uint8 images [B, H, W, c]) to Output of the networks that this
             device has; uses no axis.
         updates: what moves the parameters; one entry for most methods.
-        refresh: (state, training split) to new extras between epochs, or to None; deterministic.
+        refresh: (state, training split) to the extras that are new after an epoch, by their keys,
+            or to None; deterministic. It is called before the first step too. The state's extras
+            are whole, in host memory. Most methods have none.
         specs: how parameters and extras lie over the mesh.
         read: () to arrays from files that a run starts from, or None; on the host.
         load: (params, extras, those arrays) to (params, extras).
-        crop: what the host cuts out of images that it decodes on the way; None is their middle.
+        crop: what the host cuts out of images that it decodes on the way; None is their middle. A
+            tuple is one for each of V views: a batch's images are then [B, V, H, W, c].
+        classifies: whether the networks' logits are answers; if not, nearest neighbours answer.
     """
 
     init: Callable[[jax.Array, Batch], tuple[Tree, Tree]]
@@ -126,8 +141,10 @@ class Method:
     objective: Callable[[Tree, Tree, Batch, jax.Array], tuple[Any, tuple[Tree, dict[str, Any]]]]
     predict: Callable[[Tree, Tree, jax.Array], Output]
     updates: tuple[Update, ...]
-    refresh: Callable[[Any, Split], Tree | None] = _refresh_nothing
+    begin: Callable[[Tree, Tree, Batch], tuple[Tree, Batch]] = _begin_as_it_is
+    refresh: Callable[[Any, Split], Mapping[str, Tree] | None] | None = None
     specs: Specs = dataclasses.field(default_factory=Specs)
     read: Callable[[], Tree | None] = _read_nothing
     load: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]] = _load_nothing
-    crop: Crop | None = None
+    crop: Crop | tuple[Crop | None, ...] | None = None
+    classifies: bool = True

@@ -18,15 +18,19 @@ from mcl_jax.methods.method import Setting
 def build(config: ConfigDict, setting: Setting) -> Cohort:
     """The cohort of ``config.model`` and ``config.method``; consecutive like networks are a group.
 
+    With ``views.channels`` the second half of the networks, which sees other channels, begins one.
+
     Raises:
         ConfigError: no encoder has that name, it does not take an option, or float64 is asked of a
             JAX that is without it.
     """
-    frozen = [number in config.method.frozen for number in range(config.method.networks)]
-    runs = itertools.groupby(zip(names(config), frozen, strict=True))
+    count = config.method.networks
+    frozen = [number in config.method.frozen for number in range(count)]
+    rest = [bool(config.views.get("channels")) and 2 * number >= count for number in range(count)]
+    runs = itertools.groupby(zip(names(config), frozen, rest, strict=True))
     groups = [
         Group(_network(config, setting, name, held), len(list(run)), config.model.shared_stages)
-        for (name, held), run in runs
+        for (name, held, _), run in runs
     ]
     stages: Any = groups[0].network.encoder
     if config.model.shared_stages > stages.stages:

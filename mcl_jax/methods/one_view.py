@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 from ml_collections import ConfigDict
 
 from mcl_jax import cohort, views
@@ -12,8 +11,9 @@ from mcl_jax.axes import Axes, pmean
 from mcl_jax.cohort import Cohort, Output
 from mcl_jax.config import ConfigError
 from mcl_jax.data import Batch
-from mcl_jax.methods import networks, pretrained
-from mcl_jax.methods.method import Method, Setting, Specs, Update
+from mcl_jax.methods import networks
+from mcl_jax.methods.assembly import assemble
+from mcl_jax.methods.method import Method, Setting
 from mcl_jax.views import Recipe
 
 
@@ -48,16 +48,27 @@ class OneView(NamedTuple):
             self.cohort, variables, images, train=train, axis_name=self.axes.cohort
         )
         if train:
-            # The mean of the moves: statistics that do not move stay to the last bit.
-            before = extras["batch_stats"]
-            moves = pmean(jax.tree.map(jnp.subtract, batch_stats, before), self.axes.data)
-            batch_stats = jax.tree.map(jnp.add, before, moves)
+            batch_stats = averaged(batch_stats, extras["batch_stats"], self.axes.data)
         return output, {**extras, "batch_stats": batch_stats}
 
     def predict(self, params: Any, extras: Any, images: jax.Array) -> Output:
         """Output of [M, B, ...] for uint8 images [B, H, W, c], nothing random."""
         variables = {"params": params, "batch_stats": extras["batch_stats"]}
         return cohort.apply(self.cohort, variables, self.recipe.plain(images), train=False)[0]
+
+
+def averaged(batch_stats: Any, before: Any, axis_name: str | None) -> Any:
+    """Running statistics as all devices moved them together.
+
+    It is the mean of the moves: statistics that do not move stay to the last bit.
+
+    Args:
+        batch_stats: as this device's rows moved them.
+        before: as they were, the same on all devices.
+        axis_name: mapped axis that the rows are split over, or None.
+    """
+    moves = pmean(jax.tree.map(jnp.subtract, batch_stats, before), axis_name)
+    return jax.tree.map(jnp.add, before, moves)
 
 
 def one_view(config: ConfigDict, setting: Setting) -> OneView:
@@ -79,15 +90,19 @@ def recipe_of(
     image_shape: tuple[int, int, int] | None,
     *,
     cropped: bool = False,
+    field: str = "recipe",
+    colour_space: str = "rgb",
 ) -> Recipe:
     """The recipe that ``config.views`` names, tried out on the shape of the images.
 
     Args:
         config: of the run.
-        mean: [c], of the training images scaled to 0 ... 1.
+        mean: [c], of the training images scaled to 0 ... 1, or of ``colour_space``.
         std: [c].
         image_shape: H, W, c; None leaves views at their recipe's own size and tries nothing.
         cropped: whether images come cropped already.
+        field: of ``config.views``, that names the recipe.
+        colour_space: in which views are given.
 
     Raises:
         ConfigError: there is no such recipe, a number is out of its range, or images of that shape
@@ -97,14 +112,15 @@ def recipe_of(
     size = options.size or (image_shape[:2] if image_shape else None)
     try:
         recipe = views.recipe(
-            options.recipe,
+            options[field],
             size=size,
             mean=mean,
             std=std,
             strength=options.strength,
             crop_scale=options.crop_scale,
-            padding=options.padding if options.recipe == "cifar" else None,
+            padding=options.padding if options[field] == "cifar" else None,
             flip=options.flip,
+            colour_space=colour_space,
             mode=options.mode,
             dtype=jnp.dtype(config.model.dtype),
         )
@@ -112,8 +128,12 @@ def recipe_of(
         if image_shape is not None:
             _try_out(recipe, options.size, image_shape)
     except ValueError as error:
-        field = str(error).partition(" ")[0] in options
-        raise ConfigError(f"views.{error}" if field else f"views.recipe: {error}") from error
+        named, _, rest = str(error).partition(" ")
+        if named == "recipe":
+            raise ConfigError(f"views.{field} {rest}") from error
+        raise ConfigError(
+            f"views.{error}" if named in options else f"views.{field}: {error}"
+        ) from error
     return recipe
 
 
@@ -138,16 +158,13 @@ def one_view_method(config: ConfigDict, setting: Setting, view: OneView, objecti
         view: as `one_view` builds it.
         objective: as `Method` has it.
     """
-    update = Update(setting.optimizer, moves=lambda path: networks.learns(view.cohort, path))
-    spread = PartitionSpec(setting.axes.cohort) if setting.axes.cohort else PartitionSpec()
-    return Method(
-        view.init,
-        view.embed,
-        objective,
-        view.predict,
-        (update,),
-        specs=Specs(params=spread, extras={"batch_stats": spread}),
-        read=lambda: pretrained.read(config, setting),
-        load=pretrained.load,
+    return assemble(
+        config,
+        setting,
+        view.cohort,
+        init=view.init,
+        embed=view.embed,
+        objective=objective,
+        predict=view.predict,
         crop=view.recipe.crop,
     )

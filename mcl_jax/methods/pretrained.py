@@ -107,7 +107,8 @@ def _check_frozen(config: ConfigDict, number: int, found: Any) -> None:
             f"since method.frozen holds {number}; method.frozen_heads=false lets it learn."
         )
     classifiers = set(interop.CLASSIFIERS) & found["params"]["encoder"].keys()
-    taught = [name for name in ("logit_distillation", "deep_mutual") if config.method.weights[name]]
+    weights = config.method.get("weights", {})
+    taught = [name for name in ("logit_distillation", "deep_mutual") if weights.get(name)]
     if taught and not classifiers:
         raise ConfigError(
             f"model.weights of network {number} have no classifier for these classes, and "

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
-from mcl_jax.config import ConfigError, Field, extend
+from mcl_jax.config import ConfigError, Field, extend, knows_method
 from mcl_jax.methods.method import Method, Setting
 
 Builder = Callable[[ConfigDict, Setting], Method]
@@ -18,7 +18,8 @@ def register(name: str, fields: Mapping[str, Field] | None = None) -> Callable[[
 
     Args:
         name: a new name.
-        fields: what its configurations have besides those of every configuration.
+        fields: what its configurations have besides those of every configuration; those of the
+            library's own methods are in `mcl_jax.config`.
 
     Returns:
         A decorator for a function ``(config, setting) -> Method``.
@@ -30,7 +31,8 @@ def register(name: str, fields: Mapping[str, Field] | None = None) -> Callable[[
     def add(builder: Builder) -> Builder:
         if name in _BUILDERS:
             raise ValueError(f"method {name!r} is registered already.")
-        extend(name, fields or {})
+        if fields is not None or not knows_method(name):
+            extend(name, fields or {})
         _BUILDERS[name] = builder
         return builder
 

@@ -19,17 +19,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from ml_collections import ConfigDict
 
 from mcl_jax import losses
-from mcl_jax.axes import gather, pmean
-from mcl_jax.cohort import Output, ensemble
+from mcl_jax.axes import gather
+from mcl_jax.cohort import Output
 from mcl_jax.data import Batch
 from mcl_jax.methods import networks
 from mcl_jax.methods.method import Method, Setting
 from mcl_jax.methods.one_view import one_view, one_view_method
 from mcl_jax.methods.registry import register
+from mcl_jax.methods.supervised import classified
 
 
 @register("supervised_mcl")
@@ -59,35 +59,8 @@ def supervised_mcl(config: ConfigDict, setting: Setting) -> Method:
             pair_weights=pair_weights,
             axis_name=axis_name,
             chunk_size=options.chunk_size or None,
-        )._asdict()
-        terms["logit_distillation"] = losses.logit_distillation(
-            outputs.logits,
-            soft_temperature=options.soft_temperature,
-            students=options.distillation_students,
-            axis_name=axis_name,
         )
-        terms["deep_mutual"] = losses.deep_mutual(outputs.logits, axis_name=axis_name)
-        cross_entropy = jax.vmap(
-            optax.softmax_cross_entropy_with_integer_labels, in_axes=(0, None)
-        )(outputs.logits, batch.labels)
-        cross_entropy = pmean(jnp.mean(cross_entropy, axis=1), axis_name)
-        weighted = sum(options.weights[name] * term for name, term in terms.items())
-        loss = jnp.sum(cross_entropy) + weighted
-        metrics = {
-            "loss": loss,
-            "cross_entropy": cross_entropy,
-            **terms,
-            "mean_cosine": pmean(losses.mean_cosine(keys), axis_name),
-            "accuracy": pmean(_accuracy(outputs.logits, batch.labels), axis_name),
-            "ensemble_accuracy": pmean(
-                _accuracy(ensemble(outputs.logits), batch.labels), axis_name
-            ),
-        }
+        loss, metrics = classified(config, terms._asdict(), outputs, batch, axis_name)
         return loss, (extras, metrics)
 
     return one_view_method(config, setting, view, objective)
-
-
-def _accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Share of right answers: [..., B, C] and [B] to [...]."""
-    return jnp.mean(jnp.argmax(logits, axis=-1) == labels, axis=-1)

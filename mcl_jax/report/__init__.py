@@ -3,7 +3,7 @@
 from mcl_jax.atomic import write_json
 from mcl_jax.report.events import last_start
 from mcl_jax.report.log import MetricsLog
-from mcl_jax.report.page import write_page
+from mcl_jax.report.page import write_page, write_study_page
 from mcl_jax.report.progress import Progress
 from mcl_jax.report.recorder import Recorder, SilentRecorder
 from mcl_jax.report.table import closing_table
@@ -19,4 +19,5 @@ __all__ = [
     "last_start",
     "write_json",
     "write_page",
+    "write_study_page",
 ]

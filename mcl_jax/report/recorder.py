@@ -186,9 +186,9 @@ def tagged(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _flat(tag: str, value: Any) -> Iterator[tuple[str, float]]:
-    """A number, or one a network; nothing for what is not known."""
+    """A number, or one a network; nothing for what is not known or is a word."""
     if isinstance(value, list):
         for network, part in enumerate(value):
             yield from _flat(f"{tag}/network_{network}", part)
-    elif value is not None:
+    elif value is not None and not isinstance(value, str):
         yield tag, float(value)

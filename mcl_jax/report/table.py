@@ -10,6 +10,8 @@ from rich.table import Table
 def closing_table(summary: dict[str, Any]) -> Table:
     """Members, their mean, the ensemble and the baselines, in per cent.
 
+    Nearest neighbours answer for networks that have no classifier, which the caption says.
+
     Args:
         summary: what a run writes as ``summary.json``.
 
@@ -22,9 +24,14 @@ def closing_table(summary: dict[str, Any]) -> Table:
         box=box.SIMPLE,
     )
     table.add_column("")
-    for column in ("validation", "test", "test kNN"):
-        table.add_column(column, justify="right")
     test = summary["test"]
+    neighbours = test.get("answers") == "neighbours"
+    if neighbours:
+        table.caption = (
+            "nearest neighbours answer: their votes are weighed, in plain kNN they are not"
+        )
+    for column in ("validation", "test", "plain kNN" if neighbours else "test kNN"):
+        table.add_column(column, justify="right")
     networks = len(test["accuracy"])
     unknown: dict[str, Any] = {"accuracy": [None] * networks, "ensemble_accuracy": None}
     validation = summary["validation"] or unknown

@@ -80,8 +80,13 @@ def streamed_batches(
     return data.ahead(mapper.split_local(batch) for batch in batches)
 
 
-def loader(side: int, crop: Crop | None) -> data.Load:
-    """How streamed images come to be ``side`` x ``side``: a random crop, or all that is square."""
+def loader(side: int, crop: Crop | tuple[Crop | None, ...] | None) -> data.Load:
+    """How streamed images come to be ``side`` x ``side``: a random crop, or all that is square.
+
+    Of several crops an image is decoded once.
+    """
+    if isinstance(crop, tuple):
+        return functools.partial(data.several, loads=[loader(side, each) for each in crop])
     if crop is None:
         return functools.partial(data.middle, size=side)
     return functools.partial(

@@ -83,6 +83,8 @@ def _check_channels(config: ConfigDict, train: Split) -> None:
 
 def _check_positives(config: ConfigDict, train: Split) -> None:
     """Contrast between rows of a class wants two of one."""
+    if config.method.name != "supervised_mcl":
+        return
     weighed = [name for name in ("vcl", "icl") if config.method.weights[name]]
     if config.data.sampler == "shuffled" and weighed and np.bincount(train.labels).max() < 2:
         raise ConfigError(

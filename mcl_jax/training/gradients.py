@@ -58,11 +58,14 @@ class Differentiator(NamedTuple):
         """
         key = jax.random.fold_in(stream(state.key, Stream.STEP), state.step)
         embed_key, objective_key = jax.random.split(key)
+        before, batch = self.method.begin(state.params, state.extras, batch)
 
         def embed(params: Any, part: Batch) -> tuple[Any, Any]:
-            return self.method.embed(params, state.extras, part, embed_key, True)
+            outputs, extras = self.method.embed(params, before, part, embed_key, True)
+            return outputs, _changes(extras, before)
 
         def losses(outputs: Any, extras: Any) -> tuple[Losses, tuple[Losses, Any, Metrics]]:
+            extras = _changed(before, extras)
             loss, (extras, metrics) = self.method.objective(outputs, extras, batch, objective_key)
             named = loss if isinstance(loss, dict) else {"loss": loss}
             named, metrics = pmean((named, metrics), self.axes.cohort)
@@ -138,6 +141,18 @@ class Differentiator(NamedTuple):
         return jax.lax.scan(
             lambda total, part: (jax.tree.map(jnp.add, total, function(part)), None), total, rest
         )[0]
+
+
+def _changes(tree: Any, before: Any) -> Any:
+    """The leaves that are not what they were; the others would be copied for each micro-batch."""
+    return jax.tree.map(lambda new, old: None if new is old else new, tree, before)
+
+
+def _changed(before: Any, changes: Any) -> Any:
+    """Inverse of `_changes`."""
+    return jax.tree.map(
+        lambda new, old: old if new is None else new, changes, before, is_leaf=lambda x: x is None
+    )
 
 
 def _part(parts: Any, index: int) -> Any:

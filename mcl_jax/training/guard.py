@@ -1,5 +1,6 @@
 """What went wrong in a step whose loss or gradient is not finite, and embeddings that collapse."""
 
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,8 @@ from mcl_jax.training.step import Feed, Step
 
 # Two different images are this alike to a network that tells nothing apart.
 COLLAPSED = 0.999
+# Embeddings on one line; those of two classes may well lie on one.
+_LINE = 1.5
 _NAMED = 3
 
 
@@ -65,7 +68,7 @@ def describe(finite: dict[str, Any]) -> str:
         'cross_entropy of network 1, loss and the gradient of network 1 (networks_0_to_1/w)'
     """
     terms = [
-        name + _networks(np.flatnonzero(~np.atleast_1d(good)), np.ndim(good) > 0)
+        name + _networks(_bad_rows(good), np.ndim(good) > 0)
         for name, good in sorted(finite["metrics"].items())
         if not np.all(good)
     ]
@@ -79,6 +82,12 @@ def describe(finite: dict[str, Any]) -> str:
         networks = sorted({a for name, good in broken.items() for a in _owners(name, good)})
         terms.append(f"the gradient{_networks(networks, bool(networks))} ({some})")
     return " and ".join([", ".join(terms[:-1]), terms[-1]]) if terms[1:] else "".join(terms)
+
+
+def _bad_rows(good: np.ndarray) -> np.ndarray:
+    """The networks of which something is not finite, of [M] or of [M, M]."""
+    rows = np.reshape(good, (len(good) if np.ndim(good) else 1, -1))
+    return np.flatnonzero(~rows.all(axis=1))
 
 
 def _owners(name: str, good: np.ndarray) -> list[int]:
@@ -115,6 +124,35 @@ def write_batch(folder: pathlib.Path, step: int, batch: Batch) -> pathlib.Path:
     return path
 
 
-def collapsed(metrics: dict[str, Any]) -> list[int]:
-    """Networks whose embeddings are all alike, by ``metrics["mean_cosine"]`` [M] if it is there."""
-    return [a for a, cosine in enumerate(metrics.get("mean_cosine", ())) if cosine > COLLAPSED]
+def collapsed(metrics: dict[str, Any], dim: int, classes: int) -> dict[int, str]:
+    """Networks whose embeddings are all alike, or all on a line.
+
+    Args:
+        metrics: of a step, of which ``mean_cosine``, ``embedding_std`` and ``effective_rank``, all
+            [M], count where they are there.
+        dim: D of the embeddings.
+        classes: of the data set.
+
+    Returns:
+        For each such network the reading that tells, as a phrase.
+
+    Example:
+        >>> collapsed({"mean_cosine": [0.2, 0.9995], "effective_rank": [1.2, 1.3]}, 8, 10)[1]
+        'two different images have a mean cosine of 0.9995'
+    """
+    found: dict[int, str] = {}
+    if classes > 2:
+        for network, rank in enumerate(metrics.get("effective_rank", ())):
+            if rank < _LINE:
+                found[network] = f"they lie in {rank:.2f} directions (effective rank)"
+    spread = dim**-0.5
+    for network, std in enumerate(metrics.get("embedding_std", ())):
+        if std < math.sqrt(1 - COLLAPSED) * spread:
+            found[network] = (
+                f"their coordinates have a standard deviation of {std:.5f}, where spread ones have "
+                f"{spread:.3f}"
+            )
+    for network, cosine in enumerate(metrics.get("mean_cosine", ())):
+        if cosine > COLLAPSED:
+            found[network] = f"two different images have a mean cosine of {cosine:.4f}"
+    return found

@@ -221,6 +221,7 @@ def judge(config: ConfigDict, run: Run) -> Judge:
         neighbours=config.evaluation.knn_neighbours,
         train_rows=config.evaluation.knn_rows,
         load=functools.partial(load_rows, side=config.data.image_size),
+        classifies=run.method.classifies,
     )
 
 

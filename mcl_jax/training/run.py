@@ -94,6 +94,9 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         optimizer=optimizer.create(config.optimizer, steps, per_epoch),
         image_shape=image_shape(config, dataset.train),
         cropped=dataset.train.streams,
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        labels=dataset.train.labels,
     )
     method = methods.create(config, setting)
     try:

@@ -61,6 +61,7 @@ class Session(NamedTuple):
                 name=name,
                 step=step,
                 class_names=self.run.dataset.class_names,
+                answers=self.judge.answers,
             )
 
         return keep
@@ -80,7 +81,7 @@ def train(session: Session, state: TrainState) -> TrainState:
     alike: set[int] = set()
     leaving = False
     if step == 0:
-        state = _refreshed(run, state)
+        state = refreshed(run, state)
     inputs = batches(config, run, state)
     if step < run.steps:
         inputs = _compiled(session, state, inputs)
@@ -92,9 +93,9 @@ def train(session: Session, state: TrainState) -> TrainState:
             state, metrics = run.step(state, next(inputs))
             step += dispatch
             profile.stepped(dispatch, state)
-            due = _due(session, step)
+            due = due_at(session, step)
             if due.refresh:
-                state = _refreshed(run, state)
+                state = refreshed(run, state)
             compiled, leaving = step == first + dispatch, stopping.wanted(step // dispatch)
             if not (due.log or compiled or leaving):
                 continue
@@ -106,9 +107,9 @@ def train(session: Session, state: TrainState) -> TrainState:
             clock.resume()
             logged = step
             if due.log:
-                session.recorder.metrics(_record(session, step, values))
-                alike = _warn_of_collapse(session, step, values, alike)
-            _judge_and_save(session, state, due, leaving)
+                session.recorder.metrics(record_of(session, step, values))
+                alike = warn_of_collapse(session, step, values, alike)
+            judge_and_save(session, state, due, leaving)
             clock.resume()
         session.checkpoints.wait()
         stopping.reason = processes.agree(stopping.reason)
@@ -127,8 +128,15 @@ def _compiled(session: Session, state: TrainState, inputs: Iterator[Any]) -> Ite
     return itertools.chain([ahead], inputs)
 
 
-class _Due(NamedTuple):
-    """What is to be done after a dispatch."""
+class Due(NamedTuple):
+    """What is to be done after a dispatch.
+
+    Attributes:
+        refresh: make anew what the method makes between epochs.
+        log: write a line.
+        judge: on validation.
+        save: a checkpoint.
+    """
 
     refresh: bool
     log: bool
@@ -136,7 +144,7 @@ class _Due(NamedTuple):
     save: bool
 
 
-def _due(session: Session, step: int) -> _Due:
+def due_at(session: Session, step: int) -> Due:
     """Decides by the step alone: a run that was broken off goes on to write the same lines."""
     run, options = session.run, session.config.training
     dispatch, per_epoch = options.steps_per_dispatch, run.steps_per_epoch
@@ -149,10 +157,10 @@ def _due(session: Session, step: int) -> _Due:
     judge = last or crossed(options.eval_every_epochs * per_epoch)
     save = last or crossed(options.checkpoint_every_epochs * per_epoch)
     log = step == dispatch or judge or save or crossed(options.log_every)
-    return _Due(crossed(per_epoch), log, judge and len(run.dataset.validation) > 0, save)
+    return Due(crossed(per_epoch), log, judge and len(run.dataset.validation) > 0, save)
 
 
-def _judge_and_save(session: Session, state: TrainState, due: _Due, leaving: bool) -> None:
+def judge_and_save(session: Session, state: TrainState, due: Due, leaving: bool) -> None:
     """Judges and saves what is due, and saves what is best on validation or is to be left."""
     checkpoints, accuracy, best = session.checkpoints, None, False
     if due.judge:
@@ -167,7 +175,7 @@ def _judge_and_save(session: Session, state: TrainState, due: _Due, leaving: boo
     checkpoints.check()
 
 
-def _record(session: Session, step: int, values: dict[str, Any]) -> dict[str, Any]:
+def record_of(session: Session, step: int, values: dict[str, Any]) -> dict[str, Any]:
     """One line of the log."""
     return {
         "step": step,
@@ -182,21 +190,23 @@ def _judged(session: Session, state: TrainState) -> float:
     """Judges on validation; returns the mean accuracy of the networks."""
     step = int(state.step)
     figures = session.judge.quick(predictor(session.run, state), session.keep_outputs(step))
-    session.recorder.metrics(_record(session, step, {"validation": figures}))
+    session.recorder.metrics(record_of(session, step, {"validation": figures}))
     return float(np.mean(figures["accuracy"]))
 
 
-def _warn_of_collapse(
+def warn_of_collapse(
     session: Session, step: int, values: dict[str, Any], told: set[int]
 ) -> set[int]:
     """Tells once of each network to which all images are alike after a fifth of training."""
-    late, frozen = step > session.run.steps / 5, set(session.config.method.frozen)
-    networks = set(guard.collapsed(values)) - frozen - told if late else set()
+    run, options = session.run, session.config.method
+    if step <= run.steps / 5:
+        return told
+    found = guard.collapsed(values, options.embedding_dim, run.dataset.num_classes)
+    networks = found.keys() - told - set(options.frozen)
     for network in sorted(networks):
         session.recorder.warn(
-            f"the embeddings of network {network} have collapsed: two different images have a mean "
-            f"cosine of {values['mean_cosine'][network]:.4f} at step {step}; a lower "
-            f"optimizer.learning_rate or more optimizer.warmup_epochs may help."
+            f"the embeddings of network {network} have collapsed: {found[network]} at step {step}; "
+            f"a lower optimizer.learning_rate or more optimizer.warmup_epochs may help."
         )
     return told | networks
 
@@ -232,9 +242,17 @@ def _drawn(run: Run, state: TrainState) -> Batch:
     return Batch(train.take(rows).images, train.labels[rows], rows, position)
 
 
-def _refreshed(run: Run, state: TrainState) -> TrainState:
-    """The state with what the method makes anew between epochs."""
-    extras = run.method.refresh(state, run.dataset.train)
-    if extras is None or not state.finite:
+def refreshed(run: Run, state: TrainState) -> TrainState:
+    """The state with what the method makes anew between epochs.
+
+    Args:
+        run: whose method it is.
+        state: at the end of an epoch, or before the first.
+    """
+    refresh = run.method.refresh
+    if refresh is None or not state.finite:
         return state
-    return state._replace(extras=run.mapper.place(extras, run.layout.extras))
+    key, extras = processes.at_hand(state.key), processes.whole(state.extras)
+    new = refresh(state._replace(key=key, extras=extras), run.dataset.train) or {}
+    placed = {name: run.mapper.place(x, run.layout.extras[name]) for name, x in new.items()}
+    return state._replace(extras={**state.extras, **placed})

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from mcl_jax import atomic
 from mcl_jax.command import explain, parse
-from mcl_jax.config import ConfigError, fields
+from mcl_jax.config import ConfigError, Field, fields, known_methods
 
 if TYPE_CHECKING:
     from mcl_jax.data import Dataset, Split
@@ -81,7 +81,7 @@ def _options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for word in rest:
         name = word.lstrip("-").partition("=")[0]
         if re.match(r"-[^\d.]", word) and not re.match(r"(no)?config(\.|$)", name):
-            near = [f"config.{each}" for each in fields() if each == name]
+            near = [f"config.{each}" for each in _fields_of_views() if each == name]
             near = near or difflib.get_close_matches(name, ["config", *vars(options)], n=1)
             hint = f"did you mean --{near[0]}?" if near else "--help lists all."
             raise ConfigError(f"there is no flag --{name}; {hint}")
@@ -99,6 +99,14 @@ def _options(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return options, rest
 
 
+def _fields_of_views() -> dict[str, Field]:
+    """The fields that decide what is seen, those that some methods lack last."""
+    every = fields()
+    for method in known_methods():
+        every |= {name: x for name, x in fields(method).items() if name not in every}
+    return {name: field for name, field in every.items() if name.startswith("views.")}
+
+
 def _help() -> str:
     flags = {
         "--config=FILE": "Python file that makes the configuration; FILE:smoke is a small version.",
@@ -109,8 +117,7 @@ def _help() -> str:
     }
     flags |= {
         f"--config.{name}={field.default!r}": field.meaning
-        for name, field in fields().items()
-        if name.startswith("views.")
+        for name, field in _fields_of_views().items()
     }
     lines = [
         textwrap.fill(meaning, 100, initial_indent=f"  {name:36}", subsequent_indent=38 * " ")
@@ -135,14 +142,30 @@ def _page(config: ConfigDict, options: argparse.Namespace, words: list[str]) -> 
     train, count = dataset.train, options.images
     if count > len(train):
         raise ConfigError(f"--images must be at most the {len(train)} training rows, got {count}.")
-    recipe = _recipe(config, train)
     rng = np.random.default_rng(config.seed)
     rows = _of_all_classes(train.labels, rng)[:count]
-    images = _images(config, recipe, train, rows)
     sampled = np.resize(rng.permutation(len(train)), _BATCHES * count * options.views)
-    others = _images(config, recipe, train, sampled)
-    with compiled_programs_kept():
-        look = page.look(recipe, jax.random.key(config.seed), images, others, options.views)
+    parts, notes = [], _notes_of_method(config)
+    for number, field in enumerate(_fields_of_recipes(config)):
+        recipe = _recipe(config, train, field)
+        images = _images(config, recipe, train, rows)
+        others = _images(config, recipe, train, sampled)
+        key = jax.random.fold_in(jax.random.key(config.seed), number)
+        with compiled_programs_kept():
+            look = page.look(recipe, key, images, others, options.views)
+        told = page.notes(recipe, images.shape[-1]) + _notes(train, recipe, images)
+        notes += [note for note in told if note not in notes]
+        parts.append(
+            {
+                "field": field,
+                "sentence": _sentence(config, images, look, field),
+                "description": recipes.describe(config.views[field]),
+                "words": page.words(recipe),
+                "figures": look.figures,
+                "difference": look.difference,
+                "rows": _rows(dataset, rows, images, look),
+            }
+        )
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
             [jinja2.PackageLoader("mcl_jax.views"), jinja2.PackageLoader("mcl_jax.report.page")]
@@ -155,28 +178,44 @@ def _page(config: ConfigDict, options: argparse.Namespace, words: list[str]) -> 
     return environment.get_template("views.html").render(
         version=mcl_jax.__version__,
         name=config.name,
-        sentence=_sentence(config, images, look),
         command=shlex.join(["python", "-m", "mcl_jax.views", *words]),
-        notes=page.notes(recipe, images.shape[-1]) + _notes(train, recipe, images),
-        description=recipes.describe(config.views.recipe),
-        words=page.words(recipe),
-        figures=look.figures,
-        difference=look.difference,
-        sampled=min(len(others), len(train)),
-        made=len(others),
+        notes=notes,
+        parts=parts,
+        sampled=min(len(sampled), len(train)),
+        made=len(sampled),
         columns=options.views + 1,
-        rows=_rows(dataset, rows, images, look),
         facts=_facts(config, dataset),
     )
 
 
-def _recipe(config: ConfigDict, train: "Split") -> "Recipe":
-    """The recipe of training; of streamed images, the crop too, which the host makes there."""
-    from mcl_jax.methods.one_view import recipe_of
+def _fields_of_recipes(config: ConfigDict) -> list[str]:
+    """The fields that name a recipe, the second only where it is another one."""
+    second = config.views.get("second_recipe", "")
+    return ["recipe"] + ["second_recipe"] * (second not in ("", config.views.recipe))
+
+
+def _notes_of_method(config: ConfigDict) -> list[str]:
+    """How a method uses views, where it does so in a way of its own."""
+    notes = []
+    if "second_recipe" in config.views:
+        of_each = "one of each recipe" if len(_fields_of_recipes(config)) > 1 else "of this recipe"
+        notes.append(f"Method {config.method.name} takes two views of an image, {of_each}.")
+    space = config.views.get("channels")
+    if space:
+        notes.append(
+            f"Half of the networks see the first channel of {space} alone, the others the other "
+            f"two; views are shown here with all of their colours, before they are converted."
+        )
+    return notes
+
+
+def _recipe(config: ConfigDict, train: "Split", field: str) -> "Recipe":
+    """A recipe of training; of streamed images, the crop too, which the host makes there."""
+    from mcl_jax.methods.seeing import recipe_of_view
     from mcl_jax.training.source import channel_statistics, image_shape
 
     statistics, shape = channel_statistics(config, train), image_shape(config, train)
-    recipe = recipe_of(config, *statistics, shape, cropped=train.streams)
+    recipe = recipe_of_view(config, *statistics, shape, cropped=train.streams, field=field)
     return dataclasses.replace(recipe, cropped=False)
 
 
@@ -203,12 +242,12 @@ def _images(config: ConfigDict, recipe: "Recipe", train: "Split", rows: np.ndarr
     return np.stack([data.centre_crop(train.image(int(row)), side, side) for row in rows])
 
 
-def _sentence(config: ConfigDict, images: np.ndarray, look: "Look") -> str:
+def _sentence(config: ConfigDict, images: np.ndarray, look: "Look", field: str) -> str:
     height, width, channels = images.shape[1:]
     seen = look.views[0][0].pixels
     colours = {1: "gray", 3: "colour"}.get(channels, f"{channels}-channel")
     return (
-        f"Recipe {config.views.recipe}, {config.views.mode} mode, of {config.data.source}: "
+        f"Recipe {config.views[field]}, {config.views.mode} mode, of {config.data.source}: "
         f"{colours} images of {height} x {width} pixels become views of {seen.shape[0]} x "
         f"{seen.shape[1]}."
     )

@@ -92,6 +92,10 @@ MISTAKES = [
     ([FILE, "smoke"], "'smoke' belongs to no flag; flags look like --config=FILE."),
     # fields
     (
+        ["--config=configs/quickstart_moco.py", "--config.method.queue_size=many"],
+        "method.queue_size must be a whole number, got 'many'.",
+    ),
+    (
         [FILE, "--config.trainig.epochs=3"],
         "the configuration has no field trainig.epochs; did you mean training.epochs?",
     ),

@@ -6,16 +6,28 @@ import sys
 from mcl_jax import data, models
 from mcl_jax.command import help_page
 from mcl_jax.command.arguments import FLAGS
-from mcl_jax.config import fields
+from mcl_jax.config import fields, known_methods, own_fields
+
+
+def assert_there_once(part, known):
+    words = part.split()
+    for name, field in known.items():
+        assert sum(word.startswith(f"{name}=") for word in words) == 1
+        assert field.meaning.split()[0] in words
+        assert all(choice in part for choice in field.choices)
 
 
 def test_every_field_stands_there_once_with_default_meaning_and_choices():
     page = help_page()
-    words = page.split()
-    for name, field in fields().items():
-        assert sum(word.startswith(f"{name}=") for word in words) == 1
-        assert field.meaning.split()[0] in words
-        assert all(choice in page for choice in field.choices)
+    common, *of_methods = page.partition("In the workdir")[0].split("Of method.name ")
+    everywhere = fields("").keys()
+    assert_there_once(common, {name: fields()[name] for name in everywhere})
+    for part, method in zip(of_methods, known_methods(), strict=True):
+        heading, _, rows = part.partition(":\n")
+        assert heading == method
+        assert_there_once(rows, own_fields(method))
+        assert fields(method).keys() - everywhere <= own_fields(method).keys()
+    assert "method.temperature=0.07 " in of_methods[known_methods().index("moco")]
     assert "method.networks=2 " in page
     assert "views.flip=true " in page
     assert "data.data_dir='' " in page

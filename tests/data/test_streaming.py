@@ -42,6 +42,10 @@ def crop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return data.random_resized_crop(image, rng, 8)
 
 
+def two_crops(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return data.several(image, rng, (crop, crop))
+
+
 def threads_end() -> bool:
     """Whether no thread decodes, after what is under way."""
     until = time.monotonic() + 5
@@ -85,6 +89,23 @@ def test_another_epoch_crops_the_same_image_elsewhere():
         return next(b.images[b.index == 5] for b in batches if (b.index == 5).any())
 
     assert (of_row(0) != of_row(3)).any()
+
+
+def test_several_crops_are_of_one_decoding_and_a_function_of_key_and_step(monkeypatch):
+    decoded = []
+    read = Rows.__getitem__
+    monkeypatch.setattr(
+        Rows, "__getitem__", lambda self, row: decoded.append(row) or read(self, row)
+    )
+    run = list(data.stream(SPLIT, SAMPLERS[0], KEY, 0, two_crops, stop_step=3))
+    assert sorted(decoded) == list(range(24))
+    late = data.stream(SPLIT, SAMPLERS[0], KEY, 1, two_crops, threads=1, stop_step=3)
+    assert_same(run[1:], late)
+    single = data.stream(SPLIT, SAMPLERS[0], KEY, 0, crop, stop_step=3)
+    for batch, one in zip(run, single, strict=True):
+        assert batch.images.shape == (8, 2, 8, 8, 3)
+        np.testing.assert_array_equal(batch.images[:, 0], one.images)
+        assert (batch.images[:, 1] != one.images).any(axis=(1, 2, 3)).all()
 
 
 def test_closing_ends_the_threads():
@@ -186,7 +207,7 @@ class Trouble(Rows):
 
 def test_worker_processes_give_the_same_batches_warnings_and_errors(monkeypatch):
     here = np.array([1, 2, 5, 7], np.int32)
-    settings = {"start_step": 1, "load": crop, "stop_step": 7, "positions": here}
+    settings = {"start_step": 1, "load": two_crops, "stop_step": 7, "positions": here}
     order = np.concatenate([SAMPLERS[1](KEY, step)[here] for step in range(1, 7)]).tolist()
     bad = next(row for row in reversed(order) if order.index(row) >= 4 * 4)
     trouble = data.Split(SPLIT.labels, rows=Trouble(order[0], bad))

@@ -12,13 +12,23 @@ import pytest
 
 from mcl_jax.cohort import Output
 from mcl_jax.data import Dataset, Split, colour_histogram
-from mcl_jax.evaluation import Judge, knn_accuracy
+from mcl_jax.evaluation import Judge, knn_accuracy, together
 
 NETWORKS = CLASSES = 3
 ROWS = {"train": 24, "validation": 6, "test": 12}
-BY_ONE = {"accuracy": [2 / 3] * 3, "ensemble_accuracy": 1.0, "knn_accuracy": [2 / 3] * 3}
-BY_NONE = {"accuracy": [1.0] * 3, "ensemble_accuracy": 1.0, "knn_accuracy": [1.0] * 3}
-BY_ALL = {"accuracy": [0.0] * 3, "ensemble_accuracy": 0.0, "knn_accuracy": [0.0] * 3}
+
+
+def figures_of(each: float, ensemble: float) -> dict[str, Any]:
+    by_network = [each] * NETWORKS
+    return {
+        "answers": "classifier",
+        "accuracy": by_network,
+        "ensemble_accuracy": ensemble,
+        "knn_accuracy": by_network,
+    }
+
+
+BY_ONE, BY_NONE, BY_ALL = figures_of(2 / 3, 1.0), figures_of(1.0, 1.0), figures_of(0.0, 0.0)
 
 
 def split(rows: int, mistaken: str = "none") -> Split:
@@ -183,3 +193,42 @@ def test_images_are_loaded_as_the_judge_is_told():
     data = dataset()
     figures = Judge(data, batch_size=4, load=load).quick(Predictor())
     assert figures["accuracy"] == pytest.approx([np.mean(data.validation.labels == 0)] * 3)
+
+
+def test_neighbours_answer_for_networks_that_do_not_classify():
+    """Logits that say nothing; votes of one network are sure and wrong, of two unsure and right."""
+    data = dataset(mistaken="one")
+
+    def silent(images: np.ndarray) -> Output:
+        said = Predictor()(images)
+        return said._replace(logits=np.zeros_like(said.logits))
+
+    kept = []
+    options = {"classifies": False, "neighbours": 1}
+    asked = Judge(data, batch_size=5, **options)
+    full = asked.full(silent, lambda name, split, output: kept.append(output.logits))
+    expected = figures_of(2 / 3, 1.0) | {"answers": "neighbours"}
+    assert_figures(full["test"], expected)
+    shares = np.exp(kept[1])
+    np.testing.assert_allclose(shares.sum(axis=-1), 1, atol=1e-6)
+    assert np.isfinite(kept[1]).all()
+    quick = asked.quick(silent, lambda name, split, output: kept.append(output.logits))
+    assert quick == {name: full["validation"][name] for name in quick}
+    np.testing.assert_array_equal(kept[2], kept[0])
+
+
+def test_votes_of_an_ensemble_are_averaged_and_not_their_logarithms():
+    shares = np.array([[[1 - 1e-9, 1e-9]], [[0.4, 0.6]], [[0.4, 0.6]]])
+    assert together(np.log(shares), "neighbours").argmax() == 0
+    assert together(np.log(shares), "classifier").argmax() == 0
+    fewer = np.array([[[1e-9, 1 - 1e-9]], [[0.8, 0.2]], [[0.8, 0.2]]])
+    assert together(np.log(fewer), "neighbours").argmax() == 0
+    assert together(np.log(fewer), "classifier").argmax() == 1
+
+
+@pytest.mark.parametrize("limit", [3, 24])
+def test_so_many_training_rows_are_asked_for_an_online_figure(limit):
+    predict = Predictor()
+    options = {"classifies": False, "train_rows": limit, "neighbours": 1}
+    Judge(dataset(), batch_size=1, **options).quick(predict)
+    assert len(predict.rows) == limit + ROWS["validation"]

@@ -11,6 +11,7 @@ import tiny
 
 from mcl_jax import losses
 from mcl_jax.axes import gather
+from mcl_jax.config import table
 from mcl_jax.methods import register, registry
 from mcl_jax.methods.one_view import one_view, one_view_method
 from mcl_jax.training import train_and_evaluate
@@ -38,10 +39,9 @@ def test_a_new_method_is_trained_and_evaluated(tmp_path, monkeypatch):
     tiny.know_tiny_network(monkeypatch)
     monkeypatch.setattr("mcl_jax.data.load", lambda *args, **options: tiny.dataset())
     monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+    monkeypatch.setattr(table, "_FIELDS_OF_METHODS", dict(table._FIELDS_OF_METHODS))
     register("own_image")(own_image)
-    config = tiny.config(
-        method__name="own_image", training__steps=20, optimizer__learning_rate=0.02
-    )
+    config = tiny.config("own_image", training__steps=20, optimizer__learning_rate=0.02)
     config.parallel.devices = 2
     summary = train_and_evaluate(config, tmp_path)
     assert summary["steps"] == 20

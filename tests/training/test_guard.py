@@ -133,6 +133,7 @@ def test_terms_networks_and_parameters_are_named():
             "vcl": np.array(True),
             "accuracy": np.array([True, True, True]),
             "cross_entropy": np.array([False, True, False]),
+            "agreement": np.array([[True, True, True], [True, False, False], [True] * 3]),
         },
         "gradients": (
             {
@@ -143,8 +144,8 @@ def test_terms_networks_and_parameters_are_named():
         ),
     }
     assert guard.describe(finite) == (
-        "cross_entropy of networks 0 and 2, loss and the gradient of networks 1 and 2 "
-        "(networks_1_to_2/a, networks_1_to_2/b, networks_1_to_2/c, ...)"
+        "agreement of network 1, cross_entropy of networks 0 and 2, loss and the gradient of "
+        "networks 1 and 2 (networks_1_to_2/a, networks_1_to_2/b, networks_1_to_2/c, ...)"
     )
     assert guard.describe({"metrics": {"loss": np.array(True)}, "gradients": ()}) == ""
 
@@ -159,6 +160,18 @@ def test_collapse_is_told_of_once_and_not_at_the_start(tmp_path, monkeypatch, ca
         assert "at step 3;" in line
 
 
-def test_embeddings_that_are_alike_are_collapsed_and_others_are_not():
-    assert guard.collapsed({"mean_cosine": [0.9995, 0.2, 1.0]}) == [0, 2]
-    assert guard.collapsed({"loss": 1.0}) == []
+def test_embeddings_that_are_alike_or_on_a_line_are_collapsed_and_others_are_not():
+    def told(classes=10, **metrics):
+        return guard.collapsed(metrics, 16, classes)
+
+    assert told(mean_cosine=[0.9995, 0.2, 1.0]) == {
+        0: "two different images have a mean cosine of 0.9995",
+        2: "two different images have a mean cosine of 1.0000",
+    }
+    assert told(embedding_std=[0.25, 0.0079]) == {
+        1: "their coordinates have a standard deviation of 0.00790, where spread ones have 0.250"
+    }
+    assert told(embedding_std=[0.008]) == {}
+    assert told(effective_rank=[1.49, 1.51]) == {0: "they lie in 1.49 directions (effective rank)"}
+    assert told(effective_rank=[1.0], classes=2) == {}
+    assert told(loss=1.0) == {}

@@ -18,6 +18,8 @@ from mcl_jax.training.run import abstract_batch, prepare
 CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "configs").glob("*.py"))
 SHAPES = {
     "fashion_mnist": (10, (28, 28, 1)),
+    "photographs": (14, (32, 32, 3)),
+    "tfds:cifar10": (10, (32, 32, 3)),
     "tfds:cifar100": (100, (32, 32, 3)),
     "tfds:stl10": (10, (96, 96, 3)),
     "tfds:imagenet2012": (1000, (500, 375, 3)),
@@ -46,9 +48,10 @@ class Rows:
 
 
 def blank_dataset(config):
-    """As many classes and images of the same shape as the real set, two images a class or more."""
+    """As many classes and images of the same shape as the real set, enough for its method."""
     classes, shape = SHAPES[config.data.source]
-    labels = (np.arange(max(2 * classes, 100)) % classes).astype(np.int32)
+    rows = max(2 * classes, 2 * config.data.batch_size, config.method.get("background", 0))
+    labels = (np.arange(rows) % classes).astype(np.int32)
     if config.data.image_size:
         split = Split(labels, rows=Rows(len(labels), shape))
     else:

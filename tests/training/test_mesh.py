@@ -127,6 +127,7 @@ def test_parameters_and_gradients_never_cross_the_cohort_axis(cohort, data):
     may_cross = {
         (),  # the loss, and whether all is finite
         (NETWORKS,),  # a metric of each network
+        (NETWORKS, NETWORKS),  # one of each pair
         (NETWORKS, rows, DIM),  # embeddings, gathered
         (NETWORKS, rows, CLASSES),  # logits
         (own, rows, DIM),  # their cotangents, scattered

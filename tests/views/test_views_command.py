@@ -53,6 +53,21 @@ def test_the_page_is_written_whole_and_its_path_printed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["views.html"]
 
 
+def test_a_page_of_two_views_shows_both_recipes(tmp_path):
+    page = tmp_path / "views.html"
+    words = ["--config=configs/quickstart_moco.py:smoke", "--config.views.recipe=imagenet"]
+    words += ["--config.views.second_recipe=cifar", "--config.views.channels=lab"]
+    words += ["--config.data.source=photographs", "--config.data.train_size=140"]
+    words += ["--config.data.validation_size=0"]
+    assert command.main([*words, "--images=1", "--views=1", f"--output={page}"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:image/png;base64,") == 2 * (1 + 1)
+    assert text.index("recipe of the first view") < text.index("recipe of the second view")
+    assert "Method moco takes two views of an image, one of each recipe." in text
+    assert "Half of the networks see the first channel of lab alone" in text
+    assert text.count("convert to lab") == 2
+
+
 def test_a_page_of_streamed_images_tells_of_the_host(tmp_path, capsys, monkeypatch):
     split = streamed(20)
     dataset = np_dataset(split)

@@ -32,9 +32,9 @@ class Entry(NamedTuple):
 
 FIGURES = (
     ("steps", "done"),
-    ("validation, mean network", "own classifier, last judged step"),
-    ("test, mean network", "own classifier, last step"),
-    ("test, ensemble", "mean of logits, last step"),
+    ("validation, mean network", "classifier or neighbours, last judged step"),
+    ("test, mean network", "classifier or neighbours, last step"),
+    ("test, ensemble", "mean of logits or votes, last step"),
     ("test kNN, mean network", "vote of nearest training rows"),
     ("best baseline, kNN", "without training, on test"),
     ("time", "whole run"),
@@ -92,7 +92,7 @@ def overlays(runs: Sequence[Workdir]) -> list[Picture]:
         shared = [(label, curves.series(run.records, name)) for label, run in named]
         held = [(label, x) for label, x in shared if x is not None]
         if len(held) > 1:
-            title, meaning = wording.METRICS.get(name, (name.replace("_", " "), f"Metric {name}."))
+            title, meaning = wording.metric(name)
             pictures.append(curves.overlay(held, title, meaning, name))
     return pictures
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mcl_jax.evaluation import Outputs, confusion_matrix
+from mcl_jax.evaluation import Outputs, confusion_matrix, together
 from mcl_jax.report.page import wording
 from mcl_jax.report.page.heat import draw_heat
 from mcl_jax.report.page.svg import Picture, drawing, to_svg
@@ -20,7 +20,7 @@ def ensemble_confusion(outputs: Outputs) -> dict[str, Any]:
         outputs: of M networks; one network is its own ensemble.
     """
     classes = len(outputs.class_names)
-    answers = outputs.logits.mean(axis=0).argmax(axis=-1)
+    answers = together(outputs.logits, outputs.answers).argmax(axis=-1)
     counts = confusion_matrix(answers, outputs.labels, classes)
     who = "the ensemble" if len(outputs.logits) > 1 else "the network"
     small = classes <= _MOST_CLASSES

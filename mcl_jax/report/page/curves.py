@@ -1,6 +1,6 @@
 """Curves over the steps of a run, and of several runs on one another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ def series(records: Sequence[dict[str, Any]], name: str) -> Series | None:
     found = [
         (record["step"], np.ravel(np.array(record[name], np.float64)))
         for record in records
-        if name in record and _is_numeric(record[name])
+        if name in record and is_numeric(record[name])
     ]
     if not found:
         return None
@@ -90,7 +90,10 @@ def validation_curve(run: Workdir) -> Picture | None:
         rows = run.rows("validation")
         rows_text = f" ({rows:,} rows)" if rows else ""
         caption = f"Share of right answers on the validation rows{rows_text}, every network alone"
-        caption += " and the mean of their logits (ensemble)." if together is not None else "."
+        mean = "votes" if run.neighbours else "logits"
+        caption += f" and the mean of their {mean} (ensemble)." if together is not None else "."
+        if run.neighbours:
+            caption += " Nearest training rows answer, by weighted votes."
         if baselines:
             caption += " Grey lines: baselines without training, nearest neighbours, on test rows."
         svg = to_svg(figure, "validation", alt)
@@ -108,7 +111,7 @@ def metric_curves(run: Workdir) -> list[Picture]:
 
 def _metric_curve(run: Workdir, name: str, found: Series) -> Picture:
     """One metric over the steps, a line a network where it has one."""
-    title, meaning = wording.METRICS.get(name, (name.replace("_", " "), f"Metric {name}."))
+    title, meaning = wording.metric(name)
     with drawing(*_SIZE) as figure:
         axes = figure.subplots()
         _lines(axes, found, "network" if found.values.shape[1] > 1 else "", marker="")
@@ -120,20 +123,33 @@ def _metric_curve(run: Workdir, name: str, found: Series) -> Picture:
             axes.set_ylim(bottom=0)
         _finish(figure, axes, "")
         alt = f"{title}{' (log scale)' if log else ''}: {_course(found)}."
-        svg = to_svg(figure, f"metric-{_identifier(name)}", alt)
+        svg = to_svg(figure, f"metric-{identifier(name)}", alt)
     return Picture(title, svg, alt, f"{meaning}{_weight(run, name)}")
 
 
-def overlay(
-    runs: Sequence[tuple[str, Series]], title: str, meaning: str, identifier: str
+def metric_picture(
+    name: str, title: str, meaning: str, found: Series, labels: Iterable[str]
 ) -> Picture:
+    """One metric over the steps, with a name for each of its lines."""
+    with drawing(*_SIZE) as figure:
+        axes = figure.subplots()
+        for number, (values, label) in enumerate(zip(found.values.T, labels, strict=True)):
+            marker = "o" if len(values) == 1 else ""
+            axes.plot(found.steps, values, color=LINES[number], marker=marker, label=label)
+        _finish(figure, axes, "")
+        alt = f"{title}: {_course(found)}."
+        svg = to_svg(figure, identifier(name), alt)
+    return Picture(title, svg, alt, meaning)
+
+
+def overlay(runs: Sequence[tuple[str, Series]], title: str, meaning: str, name: str) -> Picture:
     """One metric of several runs, the mean over a run's networks.
 
     Args:
         runs: name and metric of each.
         title: of the picture.
         meaning: first sentence of its caption.
-        identifier: that no other figure of the page has.
+        name: that no other figure of the page has.
 
     Returns:
         The picture.
@@ -149,7 +165,7 @@ def overlay(
         _finish(figure, axes, "", most_in_plot=0, columns=2)
         courses = "; ".join(f"{label}: {_course(found)}" for label, found in runs)
         alt = f"{title}{' (log scale)' if log else ''}, a line a run. {courses}."
-        svg = to_svg(figure, f"overlay-{_identifier(identifier)}", alt)
+        svg = to_svg(figure, f"overlay-{identifier(name)}", alt)
     several = any(found.values.shape[1] > 1 for _, found in runs)
     mean = " The mean over each run's networks." if several else ""
     return Picture(title, svg, alt, f"{meaning}{mean}")
@@ -226,12 +242,12 @@ def _weight(run: Workdir, name: str) -> str:
     return f" Weight {weights[name]:g}{'' if weights[name] else ': measured, not trained'}."
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
     """The name as part of an identifier in SVG, and no other name's."""
     return "".join(x if x.isascii() and x.isalnum() else f"-{ord(x):x}-" for x in name)
 
 
-def _is_numeric(value: Any) -> bool:
+def is_numeric(value: Any) -> bool:
     """Whether a record's value is a number or null, or a list of these."""
     values = value if isinstance(value, list) else [value]
     return all(

@@ -17,14 +17,14 @@ def network_matrices(outputs: Outputs) -> list[Picture]:
         return []
     similarity = cross_network_similarity(outputs.embeddings)
     return [
-        _network_matrix(
+        network_matrix(
             similarity.same,
             "Cosine, same image",
             "Mean cosine between two networks' embeddings of the same image. 1: they agree on "
             "where it lies. To be read beside the next matrix.",
             lowest=-1,
         ),
-        _network_matrix(
+        network_matrix(
             similarity.different,
             "Cosine, other images",
             "The same between two different images: what the cosine is by itself. Near 1 on the "
@@ -32,12 +32,12 @@ def network_matrices(outputs: Outputs) -> list[Picture]:
             + _collapsed(similarity.different),
             lowest=-1,
         ),
-        _network_matrix(
+        network_matrix(
             agreement(outputs.logits),
             "Agreement of answers",
             "Share of rows that two networks put into the same class, rightly or wrongly.",
         ),
-        _network_matrix(
+        network_matrix(
             linear_cka(outputs.features),
             "Features, linear CKA",
             "Centred kernel alignment of the encoders' features: 1 where they are equal up to a "
@@ -46,8 +46,15 @@ def network_matrices(outputs: Outputs) -> list[Picture]:
     ]
 
 
-def _network_matrix(matrix: np.ndarray, title: str, caption: str, lowest: float = 0) -> Picture:
-    """[M, M] with a row and a column a network."""
+def network_matrix(matrix: np.ndarray, title: str, caption: str, lowest: float = 0) -> Picture:
+    """A matrix [M, M] with a row and a column a network.
+
+    Args:
+        matrix: [M, M], at most 1.
+        title: that no other matrix of the page has.
+        caption: what is in it.
+        lowest: value of the darkest colour.
+    """
     networks = len(matrix)
     cells = [[_cell(x, small=networks > 8) for x in row] for row in matrix]
     others = matrix[~np.eye(networks, dtype=bool)]

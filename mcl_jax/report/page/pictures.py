@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mcl_jax.evaluation import Outputs
+from mcl_jax.evaluation import Outputs, together
 from mcl_jax.report.page import wording
 
 _CARDS = 24  # images that are shown with their answers
@@ -86,7 +86,7 @@ def gallery(outputs: Outputs) -> Gallery:
     probabilities = _softmax(outputs.logits)
     answers = probabilities.argmax(axis=-1)
     differ = (answers != answers[0]).any(axis=0)
-    common = outputs.logits.mean(axis=0).argmax(axis=-1)
+    common = together(outputs.logits, outputs.answers).argmax(axis=-1)
     wrong = ~differ & (common != outputs.labels)
     # An image is of interest if even its least sure network is sure.
     order = np.argsort(-probabilities.max(axis=-1).min(axis=0), kind="stable")

@@ -53,7 +53,7 @@ def accuracy_table(run: Workdir) -> Table | None:
         "accuracy": members.values[-1].tolist(),
         "ensemble_accuracy": None if together is None else float(together.values[-1, 0]),
     }
-    column = Column("validation", _classifier(run, "validation", step))
+    column = Column("validation", _answer(run, "validation", step))
     return Table([column], _rows([_answers(figures)]), _remarks(run))
 
 
@@ -127,7 +127,7 @@ def _final(run: Workdir, summary: dict[str, Any]) -> Table:
     splits = [name for name in ("validation", "test") if summary.get(name)]
     columns, cells = [], []
     for name in splits:
-        columns.append(Column(name, _classifier(run, name, step)))
+        columns.append(Column(name, _answer(run, name, step)))
         cells.append(_answers(summary[name]))
     for name in splits:
         if "knn_accuracy" in summary[name]:
@@ -160,12 +160,15 @@ def _rows(cells: list[dict[str, Any]]) -> list[Row]:
     return rows
 
 
-def _classifier(run: Workdir, split: str, step: int) -> str:
+def _answer(run: Workdir, split: str, step: int) -> str:
+    """Who answers: the networks' classifiers, or nearest neighbours by weight."""
+    if run.neighbours:
+        return _neighbours(run, split, step, "weighted vote")
     rows = run.rows(split)
     return f"own classifier, {f'all {rows:,} rows, ' if rows else ''}after step {step:,}"
 
 
-def _neighbours(run: Workdir, split: str, step: int) -> str:
+def _neighbours(run: Workdir, split: str, step: int, vote: str = "vote") -> str:
     """The vote, and the rows that are searched."""
     train = run.rows("train")
     most = run.setting("evaluation.knn_rows", None)
@@ -174,7 +177,7 @@ def _neighbours(run: Workdir, split: str, step: int) -> str:
     k = run.setting("evaluation.knn_neighbours", "?")
     rows = run.rows(split)
     return (
-        f"vote of the {k} nearest{of} by cosine of features, "
+        f"{vote} of the {k} nearest{of} by cosine of features, "
         f"{f'all {rows:,} rows, ' if rows else ''}after step {step:,}"
     )
 
@@ -182,7 +185,13 @@ def _neighbours(run: Workdir, split: str, step: int) -> str:
 def _remarks(run: Workdir) -> list[str]:
     remarks = []
     if run.networks > 1:
-        remarks.append("The ensemble answers with the mean of the networks' logits.")
+        what = "shares of votes" if run.neighbours else "logits"
+        remarks.append(f"The ensemble answers with the mean of the networks' {what}.")
+    if run.neighbours:
+        remarks.append(
+            "The networks have learned no classes: nearest training rows answer for them, a vote "
+            "weighing exp(cosine / 0.07); in the kNN column every vote weighs the same."
+        )
     if (run.summary or {}).get("baselines"):
         remarks.append(
             "Baselines are not trained: the same nearest-neighbour vote for test rows, on features "

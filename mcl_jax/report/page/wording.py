@@ -44,6 +44,35 @@ METRICS = {
         "Mean cosine between each network's embeddings of different images of the training batch; "
         "near 1 all images lie on one point.",
     ),
+    "effective_rank": (
+        "effective rank",
+        "How many directions each network's embeddings of a batch use (RankMe, of at most 64 "
+        "rows); near 1 all lie on a line.",
+    ),
+    "embedding_std": (
+        "spread of embeddings",
+        "Standard deviation of a coordinate of each network's embeddings over a batch, mean over "
+        "the coordinates; 0 where all images lie on one point, one over the root of the number of "
+        "coordinates where they spread over the sphere.",
+    ),
+    "positive_similarity": (
+        "similarity to positives",
+        "Mean cosine between an anchor and its positives in the batch, of each network.",
+    ),
+    "hardest_negative": (
+        "similarity to the hardest negative",
+        "Mean over anchors of the largest cosine with a negative in the batch, of each network.",
+    ),
+    "mutual_information": (
+        "bound on mutual information",
+        "InfoNCE reading between one network's embeddings (row) and another's keys of the same "
+        "images (column), in nats; at most the log of the rows it is read on (the batch's, up to "
+        "128). As these are trained on, it may lie above what unseen images would give.",
+    ),
+    "agreement": (
+        "agreement on training batches",
+        "Share of the batch's rows that two networks put into the same class, rightly or wrongly.",
+    ),
     "accuracy": (
         "accuracy on training batches",
         "Share of right answers on the training batch of the step, of each network and of the mean "
@@ -56,6 +85,16 @@ METRICS = {
     "learning_rate": ("learning rate", "The optimiser's learning rate at the step."),
     "images_per_second": ("images per second", "Speed of training alone, since the last line."),
 }
+
+
+def metric(name: str) -> tuple[str, str]:
+    """Title and meaning of a metric; of one that is not known, its name.
+
+    Example:
+        >>> metric("new_term")
+        ('new term', 'Metric new_term.')
+    """
+    return METRICS.get(name, (name.replace("_", " "), f"Metric {name}."))
 
 
 def percent(fraction: float | None) -> str:

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from mcl_jax.evaluation import Outputs
 
 
+_EVALUATION = {
+    *("source", "trained_on", "step", "networks", "rows", "figures"),
+    *("adapted", "cka", "best_on_validation", "notes"),
+}
+
+
 class WorkdirError(ValueError):
     """A folder that holds no run: one sentence says why."""
 
@@ -27,6 +33,7 @@ class Workdir:
         events: the objects of ``log.jsonl``.
         outputs: what the networks said of some rows, or None.
         notes: a sentence for each file that could not be used.
+        evaluations: the objects of ``evaluation.json`` and ``evaluation-SOURCE.json``.
     """
 
     path: pathlib.Path
@@ -36,6 +43,7 @@ class Workdir:
     events: list[dict[str, Any]]
     outputs: "Outputs | None"
     notes: tuple[str, ...]
+    evaluations: tuple[dict[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -46,6 +54,13 @@ class Workdir:
     def networks(self) -> int:
         """The number of networks M."""
         return int(self.setting("method.networks", 1))
+
+    @property
+    def neighbours(self) -> bool:
+        """Whether nearest neighbours answered, and not the networks' own classifiers."""
+        judged = [record["validation"] for record in self.records if "validation" in record]
+        last = (self.summary or {}).get("test") or (judged[-1] if judged else {})
+        return isinstance(last, dict) and last.get("answers") == "neighbours"
 
     @property
     def started(self) -> dict[str, Any]:
@@ -139,6 +154,7 @@ def read_workdir(path: pathlib.Path) -> Workdir:
         for record in read_objects(path / "metrics.jsonl")
         if isinstance(record.get("step"), int | float)
     ]
+    evaluations = _evaluations(path, notes)
     return Workdir(
         path=path,
         config=config,
@@ -147,6 +163,7 @@ def read_workdir(path: pathlib.Path) -> Workdir:
         events=list(read_objects(path / "log.jsonl")),
         outputs=_outputs(path / "outputs.npz", notes),
         notes=tuple(notes),
+        evaluations=evaluations,
     )
 
 
@@ -179,6 +196,21 @@ def _summary(path: pathlib.Path, notes: list[str]) -> dict[str, Any] | None:
         pass
     notes.append("summary.json is damaged; its figures are missing here.")
     return None
+
+
+def _evaluations(folder: pathlib.Path, notes: list[str]) -> tuple[dict[str, Any], ...]:
+    """What `mcl_jax.evaluate` found out, on the run's own data set first."""
+    found = []
+    for path in sorted(folder.glob("evaluation*.json"), key=lambda x: (len(x.name), x.name)):
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if value.keys() >= _EVALUATION and isinstance(value["figures"], dict):
+                found.append(value)
+                continue
+        except (OSError, ValueError, AttributeError):
+            pass
+        notes.append(f"{path.name} is damaged; its figures are missing here.")
+    return tuple(found)
 
 
 def _outputs(path: pathlib.Path, notes: list[str]) -> "Outputs | None":

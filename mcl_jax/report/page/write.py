@@ -1,5 +1,6 @@
 """Workdirs to a page: one gets its own, several get one that compares them."""
 
+import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -40,6 +41,35 @@ def write_page(
     else:
         target = pathlib.Path(output or "comparison.html")
         text = _rendered("comparison.html", _comparison_values(runs, target.parent))
+    return _written(target, text)
+
+
+def write_study_page(folder: str | os.PathLike[str]) -> pathlib.Path:
+    """Writes the self-contained page of a finished or interrupted study: ``study.html``.
+
+    Args:
+        folder: of the study, with its ``study.json`` and the workdirs of its runs.
+
+    Returns:
+        The file.
+
+    Raises:
+        WorkdirError: there is no ``study.json``, or it cannot be read.
+        OSError: the file cannot be written; it is named.
+    """
+    from mcl_jax.report.page.study import study_values
+
+    path = pathlib.Path(folder)
+    try:
+        study = json.loads((path / "study.json").read_text(encoding="utf-8"))
+        values = study_values(path, study)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WorkdirError(f"{path} holds no study.json of a study that can be read.") from error
+    return _written(path / "study.html", _rendered("study.html", values))
+
+
+def _written(target: pathlib.Path, text: str) -> pathlib.Path:
+    """Writes a page whole or not at all."""
     try:
         with atomic.open_to_replace(target) as file:
             file.write(text)
@@ -64,7 +94,7 @@ def _rendered(template: str, values: dict[str, Any]) -> str:
 
 def _run_values(run: Workdir) -> dict[str, Any]:
     """All that the template of one run shows."""
-    from mcl_jax.report.page import curves, provenance, results
+    from mcl_jax.report.page import curves, evaluation, pairs, provenance, results
 
     kind, status = results.status(run)
     return {
@@ -75,7 +105,9 @@ def _run_values(run: Workdir) -> dict[str, Any]:
         "tiles": results.headline(run),
         "table": results.accuracy_table(run),
         "validation": curves.validation_curve(run),
+        "evaluations": evaluation.sections(run),
         "metrics": curves.metric_curves(run),
+        "pairs": pairs.pair_pictures(run),
         "facts": provenance.facts(run),
         "settings": provenance.settings(run),
         "warnings": provenance.warnings(run),
@@ -104,6 +136,8 @@ def _outputs_values(run: Workdir) -> dict[str, Any]:
 
     which = "all" if len(outputs.rows) == outputs.of else f"{len(outputs.rows):,} of the"
     values["asked"] = f"{which} {outputs.of:,} {outputs.split} rows, after step {outputs.step:,}"
+    if outputs.answers == "neighbours":
+        values["asked"] += "; nearest training rows answer, shares of votes are probabilities"
     # Threads would wait for each other at each of t-SNE's many short steps: where training has the
     # machine's other cores, they make it ten times slower.
     with threadpool_limits(1):

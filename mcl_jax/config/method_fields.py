@@ -1,0 +1,171 @@
+"""Fields that some methods have and others have not, and what methods change of common defaults."""
+
+from typing import Any
+
+from mcl_jax.config.field import Field
+
+Fields = dict[str, Field]
+
+
+def _weights(vcl: float, soft_vcl: float, icl: float, soft_icl: float) -> Fields:
+    """The weights of the terms of mutual contrast, with their defaults."""
+    meanings = {
+        "vcl": (vcl, "of contrast within a network; the authors' alpha"),
+        "soft_vcl": (soft_vcl, "of learning a peer's similarities within itself; gamma"),
+        "icl": (icl, "of contrast across networks; beta"),
+        "soft_icl": (soft_icl, "of learning a peer's similarities across networks; lambda"),
+    }
+    return {
+        f"method.weights.{name}": Field(default, meaning, least=0)
+        for name, (default, meaning) in meanings.items()
+    }
+
+
+_SOFT: Fields = {"method.soft_temperature": Field(3.0, "T of the KL terms", above=0)}
+_CHUNKS: Fields = {
+    "method.chunk_size": Field(
+        0, "keys the contrastive terms meet at once, for large batches; 0 is all", least=0
+    ),
+}
+_DISTILLATION: Fields = {
+    "method.distillation_students": Field(
+        "all",
+        "whom the ensemble teaches; last is the authors' choice above two",
+        choices=("all", "last"),
+    ),
+    "method.weights.logit_distillation": Field(0.0, "from the ensemble's mean logits", least=0),
+    "method.weights.deep_mutual": Field(0.0, "from each other network's logits", least=0),
+}
+_CHANNELS: Fields = {
+    "views.channels": Field(
+        "",
+        "a colour space: half of the networks see its first channel, half the other two",
+        choices=("", "rgb", "lab", "ydbdr", "yiq", "ycbcr", "hsv"),
+    ),
+}
+_TWO_VIEWS: Fields = {
+    "views.second_recipe": Field("", "of the second view; empty is the first's"),
+    **_CHANNELS,
+}
+
+
+def _region(*more: str) -> Fields:
+    """Which keys are negatives, by their similarity to the anchor."""
+    return {
+        "method.region": Field(
+            "all",
+            "keys that are negatives: all, or those most like the anchor (ball), without the very "
+            "nearest (ring)" + (", or without its own cluster (cave)" if more else ""),
+            choices=("all", "ball", "ring", *more),
+        ),
+        "method.outer": Field(
+            0.1, "share of the keys that a region takes, at the end of annealing", above=0
+        ),
+        "method.inner": Field(
+            0.1, "share of these nearest ones that a ring leaves out", least=0, below=1
+        ),
+        "method.annealing": Field(
+            "constant",
+            "how the outer share falls from 1",
+            choices=("constant", "linear", "step", "exponential", "adaptive"),
+        ),
+        "method.annealing_epochs": Field(
+            100.0, "epochs that it falls in, for annealing linear and step", above=0
+        ),
+    }
+
+
+_BANK: Fields = {
+    "method.bank_momentum": Field(
+        0.5, "of a bank's row; 0 replaces it by the newest embedding", least=0, below=1
+    ),
+}
+_CLUSTERS: Fields = {
+    "method.clusters": Field(
+        0, "of k-means over the bank, for neighbours; 0 is one for 43 rows", least=0
+    ),
+    "method.cluster_runs": Field(3, "clusterings, each from a start of its own", least=1),
+    "method.combine": Field(
+        "union", "of the clusters of all runs", choices=("union", "intersection")
+    ),
+}
+
+METHOD_FIELDS: dict[str, Fields] = {
+    "supervised_mcl": {
+        **_weights(0.1, 1.0, 0.1, 1.0),
+        **_SOFT,
+        "method.soft_self": Field(True, "the anchor's own column in soft terms, as the authors do"),
+        "method.numerator": Field(
+            "mean_log", "how several positives are joined", choices=("mean_log", "log_sum")
+        ),
+        **_CHUNKS,
+        **_DISTILLATION,
+    },
+    "supervised_bank": {
+        **_weights(0.1, 1.0, 0.1, 1.0),
+        **_SOFT,
+        **_BANK,
+        "method.negatives": Field(8192, "rows of other classes, drawn for each anchor", least=1),
+        "method.shared_negatives": Field(False, "draws them once for the batch, far cheaper"),
+        "method.positives": Field(1, "rows of the anchor's class, drawn for each anchor", least=1),
+        **_DISTILLATION,
+    },
+    "moco": {
+        **_weights(1.0, 1.0, 1.0, 1.0),
+        **_SOFT,
+        "method.queue_size": Field(65536, "K, keys of earlier batches", least=1),
+        "method.momentum": Field(0.999, "of the networks that make keys", least=0, below=1),
+        **_region(),
+        **_CHUNKS,
+        **_TWO_VIEWS,
+    },
+    "simclr": {
+        **_weights(1.0, 1.0, 1.0, 1.0),
+        **_SOFT,
+        **_region(),
+        **_CHUNKS,
+        **_TWO_VIEWS,
+    },
+    "instance_discrimination": {
+        **_weights(1.0, 1.0, 1.0, 1.0),
+        **_SOFT,
+        **_BANK,
+        "method.form": Field(
+            "softmax", "of the objective; nce is the original one", choices=("softmax", "nce")
+        ),
+        "method.negatives": Field(
+            4096, "keys drawn from the region for each anchor; 0 takes all of it", least=0
+        ),
+        **_region("cave"),
+        **_CLUSTERS,
+        **_CHANNELS,
+    },
+    "local_aggregation": {
+        **_weights(1.0, 0.0, 0.0, 0.0),
+        **_SOFT,
+        **_BANK,
+        "method.background": Field(4096, "nearest rows that neighbours stand out from", least=2),
+        "method.warm_start_epochs": Field(
+            10, "epochs of instance discrimination before neighbours count", least=0
+        ),
+        **_CLUSTERS,
+        **_CHANNELS,
+    },
+}
+
+# Learning without labels: rows in any order, the papers' temperature and head.
+_WITHOUT_LABELS: dict[str, Any] = {
+    "method.temperature": 0.07,
+    "method.head": "linear",
+    "data.sampler": "shuffled",
+    "optimizer.nesterov": False,
+    "optimizer.weight_decay": 1e-4,
+    "optimizer.learning_rate": 0.03,
+}
+METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
+    "supervised_bank": {"method.temperature": 0.07, "data.sampler": "shuffled"},
+    "moco": _WITHOUT_LABELS | {"views.recipe": "moco_v1"},
+    "simclr": _WITHOUT_LABELS | {"views.recipe": "simclr", "method.head": "simclr"},
+    "instance_discrimination": _WITHOUT_LABELS | {"views.recipe": "instance_discrimination"},
+    "local_aggregation": _WITHOUT_LABELS | {"views.recipe": "instance_discrimination"},
+}

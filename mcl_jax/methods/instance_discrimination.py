@@ -1,0 +1,207 @@
+"""Instance discrimination (arXiv 1805.01978) of a cohort, against regions of its banks.
+
+    L = w.vcl sum_a I(q_a, bank_a) + w.icl sum_{a != b} I(q_a, bank_b)
+        + w.soft_vcl SoftVCL + w.soft_icl SoftICL
+
+I is the contrast of an anchor's own row with other rows of the data set: with all of them, with a
+ball, a ring (Conditional Negative Sampling, arXiv 2010.02037) or a cave of ranks among them (On
+Mutual Information in Contrastive Learning, arXiv 2005.13149), or with K rows drawn from these, with
+replacement. Each pair of networks has a region of its own, of the scores of network a's queries in
+network b's bank. ``form`` nce is the original noise contrast, of rows drawn from all, with a
+running estimate of the softmax's denominator for each pair.
+
+One network is the papers' method. Two of which each sees its own channels, with ``weights.icl``
+alone, are contrastive multiview coding (CMC, arXiv 1906.05849).
+
+The authors leave an anchor's own row in the pool, so that it can be drawn as a negative of itself,
+and a ball nearly always has it; here it is in no pool. Soft terms run over all rows, or over the
+own row and K drawn from all, whatever the region.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+from ml_collections import ConfigDict
+
+from mcl_jax import losses
+from mcl_jax.axes import agreed
+from mcl_jax.cohort import Output
+from mcl_jax.config import ConfigError
+from mcl_jax.data import Batch
+from mcl_jax.losses import MCLTerms, Partition
+from mcl_jax.losses.bounds import within
+from mcl_jax.methods import banked, drawn_rows, negatives, networks
+from mcl_jax.methods.clusters import Clusters, clusters
+from mcl_jax.methods.contrast import soft_temperature, weighted
+from mcl_jax.methods.drawn_rows import Drawn
+from mcl_jax.methods.method import Method, Setting
+from mcl_jax.methods.negatives import Region
+from mcl_jax.methods.registry import register
+from mcl_jax.methods.row_bank import Anchors, RowBank
+
+
+@register("instance_discrimination")
+def instance_discrimination(config: ConfigDict, setting: Setting) -> Method:
+    """Builds the method from ``config.method``, whose fields are described in `mcl_jax.config`.
+
+    Raises:
+        ConfigError: rows are too few, or what `networks.build`, `seeing` and `negatives.region`
+            refuse.
+    """
+    cohort = banked.cohort_with_banks(config, setting)
+    bank, nce = cohort.bank, config.method.form == "nce"
+    if setting.labels is not None and bank.rows < 2:
+        raise ConfigError(
+            f"method.name {config.method.name} wants two training rows or more, got {bank.rows}."
+        )
+    region = negatives.region(config, setting)
+    cave = None
+    if region.kind == "cave":
+        cave = clusters(config, setting, bank, setting.steps_per_epoch)
+    contrast = _Contrast(config, bank, region, cave, networks.pair_weights(config))
+
+    def init(key: jax.Array, batch: Batch) -> tuple[Any, Any]:
+        params, extras = cohort.init(key, batch)
+        extras["annealing"] = region.init()
+        if cave is not None:
+            extras["clusters"] = cave.init()
+        if nce:
+            pairs = (bank.networks, bank.networks)
+            extras["partition"] = Partition(
+                *(jnp.broadcast_to(x, pairs) for x in losses.init_partition())
+            )
+        return params, extras
+
+    def objective(
+        outputs: Output, extras: Any, batch: Batch, key: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
+        anchors = bank.anchors_of(outputs.embeddings, batch)
+        if config.method.negatives:
+            terms, changed = contrast.with_drawn(extras, anchors, key)
+        else:
+            terms, changed = contrast.with_all(extras, anchors), {}
+        loss = weighted(config, terms._asdict())
+        changed["annealing"] = region.after(extras["annealing"], agreed(loss, bank.cohort))
+        changed["bank"] = bank.moved(extras["bank"], outputs.embeddings, batch)
+        read = banked.readings(config, bank, outputs, extras["bank"], batch)
+        outer = region.metrics(extras["annealing"])
+        metrics = {"loss": loss, **terms._asdict(), **outer, **read}
+        return loss, ({**extras, **changed}, metrics)
+
+    specs = {"annealing": PartitionSpec()}
+    specs |= {"clusters": cave.spec} if cave is not None else {}
+    specs |= {"partition": PartitionSpec()} if nce else {}
+    refresh = {"refresh": cave.refresh} if cave is not None else {}
+    return banked.method(config, setting, cohort, init, objective, specs, **refresh)
+
+
+class _Contrast(NamedTuple):
+    """What the terms of a step need besides state and anchors."""
+
+    config: ConfigDict
+    bank: RowBank
+    region: Region
+    cave: Clusters | None
+    pair_weights: jax.Array | None
+
+    def with_all(self, extras: Any, anchors: Anchors) -> MCLTerms:
+        """The terms with all rows of the region as negatives."""
+        rows = extras["bank"]
+        own, real = self.bank.own(rows, anchors.rows), self.bank.real(rows)
+        bounds, candidates = self.bounds(extras, anchors), real
+        if self.cave is not None:
+            candidates &= ~self.cave.neighbours(extras["clusters"], anchors.rows) | own
+        return losses.mcl_terms(
+            anchors.queries,
+            rows,
+            own,
+            candidates,
+            soft_candidates=real,
+            region=bounds,
+            temperature=self.config.method.temperature,
+            soft_temperature=soft_temperature(self.config),
+            pair_weights=self.pair_weights,
+            axis_name=self.bank.anchors,
+            chunk_size="auto",
+            keys_axis_name=self.bank.split,
+        )
+
+    def with_drawn(
+        self, extras: Any, anchors: Anchors, key: jax.Array
+    ) -> tuple[MCLTerms, dict[str, Any]]:
+        """The terms with K rows drawn from the region, and the extras that they change."""
+        options, bank, weights = self.config.method, self.bank, self.pair_weights
+        scores = losses.cross_network_logits(anchors.queries, extras["bank"], 1.0)
+        numbers = drawn_rows.numbers(key, anchors.position, options.negatives)
+        others = drawn_rows.from_others(numbers, anchors.rows, bank.rows)
+        uniform = drawn_rows.of_rows(others, scores.shape[-1], bank.split)
+        logits, exists = self.logits(anchors, scores, uniform)
+        soft_vcl, soft_icl = self.soft_terms(logits)
+        if options.form == "nce":
+            partition = self.partition(extras["partition"], logits)
+            log_z = losses.log_partition(partition, bank.rows)
+            vcl, icl = drawn_rows.nce_terms(logits, log_z, bank.rows, weights, bank.anchors)
+            return MCLTerms(vcl, soft_vcl, icl, soft_icl), {"partition": partition}
+        if self.region.kind != "all":
+            inside = self.inside(extras, anchors, scores)
+            drawn = drawn_rows.from_region(numbers, inside, bank.split)
+            logits, exists = self.logits(anchors, scores, drawn)
+        vcl, icl = drawn_rows.softmax_terms(logits, exists, weights, bank.anchors)
+        return MCLTerms(vcl, soft_vcl, icl, soft_icl), {}
+
+    def logits(
+        self, anchors: Anchors, scores: jax.Array, drawn: Drawn
+    ) -> tuple[jax.Array, jax.Array]:
+        """Those of the own row and of the rows drawn, [M, M, B, 1 + K], and which there are."""
+        drawn = drawn_rows.with_own(anchors.rows, drawn, scores.shape[-1], self.bank.split)
+        read = drawn_rows.read(scores, drawn, self.bank.split)
+        return read / self.config.method.temperature, drawn.exists
+
+    def soft_terms(self, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Soft VCL and soft ICL of logits [M, M, B, K] of the same rows for all pairs."""
+        T = soft_temperature(self.config)
+        if T is None:
+            return jnp.zeros(()), jnp.zeros(())
+        soft_vcl, soft_icl = (
+            term(
+                logits,
+                soft_temperature=T,
+                pair_weights=self.pair_weights,
+                axis_name=self.bank.anchors,
+            )
+            for term in (losses.soft_vcl, losses.soft_icl)
+        )
+        return soft_vcl, soft_icl
+
+    def bounds(self, extras: Any, anchors: Anchors) -> losses.ScoreBounds | None:
+        """The ranks of the region; of a cave those of the ball that it is cut out of."""
+        rows = extras["bank"]
+        return self.region.bounds(
+            extras["annealing"],
+            anchors.queries,
+            rows,
+            pool=self.bank.others(rows, anchors.rows),
+            keys_axis_name=self.bank.split,
+        )
+
+    def inside(self, extras: Any, anchors: Anchors, scores: jax.Array) -> jax.Array:
+        """Marks the rows of the region: [M, M, B, N] of their scores."""
+        rows = extras["bank"]
+        bounds = self.bounds(extras, anchors)
+        assert bounds is not None
+        inside = within(jax.lax.stop_gradient(scores), bounds, self.bank.places(rows))
+        inside &= self.bank.others(rows, anchors.rows)
+        if self.cave is not None:
+            inside &= ~self.cave.neighbours(extras["clusters"], anchors.rows)
+        return inside
+
+    def partition(self, before: Partition, logits: jax.Array) -> Partition:
+        """The denominators of all pairs [M, M], of logits [M, M, B, 1 + K] whose rest is drawn."""
+        drawn = agreed(logits[..., 1:], self.bank.cohort)
+
+        def update(one: Partition, logits: jax.Array) -> Partition:
+            return losses.update_partition(one, logits, axis_name=self.bank.anchors)
+
+        return jax.vmap(jax.vmap(update))(before, drawn)
