@@ -60,6 +60,8 @@ class _Here:
         from mcl_jax.training import train_and_evaluate
         from mcl_jax.training.together import train_together
 
+        sys.stdout.write(f"{', '.join(folder.name for folder in folders)} ...\n")
+        sys.stdout.flush()
         if len(configs) > 1:
             train_together(configs, folders)
         for config, folder in zip(configs, folders, strict=True):

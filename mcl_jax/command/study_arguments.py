@@ -1,6 +1,7 @@
 """From the words of the study's command line to arms that may run."""
 
 import pathlib
+import re
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -70,7 +71,7 @@ def _arms(text: str, base: ConfigDict, overrides: list[str], known: list[str]) -
         raise ConfigError(
             "--arms is missing; try --arms='solo: method.networks=1; cohort', or --help."
         )
-    if text.endswith(".py"):
+    if re.fullmatch(r"[^;@\n]+\.py", text):  # an arm may end with a file as well
         return [
             Arm(str(name), _explained(str(name), _of_value, base, value))
             for name, value in _get_arms(pathlib.Path(text)).items()

@@ -65,5 +65,6 @@ def _empty(study: dict[str, Any], title: str, names: list[str]) -> Table:
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     table.add_column("", no_wrap=True)
     for name in names:
-        table.add_column(study["measures"][name]["title"], justify="right", no_wrap=True)
+        title = study["measures"][name]["title"].replace(", ", ",\n")  # lines are short
+        table.add_column(title, justify="right", no_wrap=True)
     return table

@@ -57,6 +57,12 @@ def test_an_arm_may_have_another_method():
     assert b.data.train_size == a.data.train_size == 1000
 
 
+def test_the_last_arm_may_end_with_a_file():
+    a, b = parse_study([FILE, "--arms=a; b@configs/quickstart_ring.py"]).arms
+    assert (a.name, b.name) == ("a", "b")
+    assert b.config.method.name == "instance_discrimination"
+
+
 def test_arms_of_a_file(tmp_path):
     path = tmp_path / "arms.py"
     path.write_text(
