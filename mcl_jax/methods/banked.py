@@ -18,6 +18,7 @@ from mcl_jax.methods.method import Method, Setting
 from mcl_jax.methods.one_view import averaged
 from mcl_jax.methods.row_bank import RowBank, row_bank
 from mcl_jax.methods.seeing import Seeing
+from mcl_jax.views.draws import row_keys
 
 
 class CohortWithBanks(NamedTuple):
@@ -43,12 +44,11 @@ class CohortWithBanks(NamedTuple):
         """Runs the cohort on a view; the running statistics are averaged over devices."""
         if not train:
             return self.predict(params, extras, batch.images), extras
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.position)
         before = extras["batch_stats"]
         output, batch_stats = cohort.apply(
             self.networks,
             {"params": params, "batch_stats": before},
-            self.seeing.view(0, keys, batch.images),
+            self.seeing.view(0, row_keys(key, batch.position), batch.images),
             train=True,
             axis_name=self.axes.cohort,
         )
@@ -57,8 +57,7 @@ class CohortWithBanks(NamedTuple):
 
     def predict(self, params: Any, extras: Any, images: jax.Array) -> Output:
         """Output of [M, B, ...] for uint8 images [B, H, W, c], nothing random."""
-        variables = {"params": params, "batch_stats": extras["batch_stats"]}
-        return cohort.apply(self.networks, variables, self.seeing.plain(images), train=False)[0]
+        return seeing.predictor(self.networks, self.seeing)(params, extras, images)
 
 
 def cohort_with_banks(config: ConfigDict, setting: Setting) -> CohortWithBanks:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from mcl_jax import losses
 from mcl_jax.axes import positions, psum
 from mcl_jax.losses.reduction import anchor_mean, distinct_pairs
+from mcl_jax.views.draws import row_keys
 
 
 class Drawn(NamedTuple):
@@ -33,7 +34,7 @@ class Drawn(NamedTuple):
 
 def numbers(key: jax.Array, position: jax.Array, number: int) -> jax.Array:
     """Random numbers [B, K], uint32, that follow an anchor's place in the whole batch."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, position)
+    keys = row_keys(key, position)
     return jax.vmap(lambda key: jax.random.bits(key, (number,), jnp.uint32))(keys)
 
 

@@ -36,7 +36,6 @@ from ml_collections import ConfigDict
 from mcl_jax import cohort as cohorts
 from mcl_jax import losses, memory
 from mcl_jax.axes import agreed, gather
-from mcl_jax.cohort import Output
 from mcl_jax.config import ConfigError
 from mcl_jax.data import Batch
 from mcl_jax.memory import Queue
@@ -48,7 +47,8 @@ from mcl_jax.methods.diagnostics import diagnostics
 from mcl_jax.methods.method import Method, Setting
 from mcl_jax.methods.one_view import averaged
 from mcl_jax.methods.registry import register
-from mcl_jax.methods.seeing import seeing
+from mcl_jax.methods.seeing import predictor, seeing
+from mcl_jax.views.draws import row_keys
 
 
 @register("moco")
@@ -100,9 +100,7 @@ def moco(config: ConfigDict, setting: Setting) -> Method:
         params: Any, extras: Any, batch: Batch, key: jax.Array, train: bool
     ) -> tuple[dict[str, jax.Array], Any]:
         def run(view: int, row: jax.Array, before: Any) -> tuple[jax.Array, Any]:
-            # A key for each row of the whole batch: a view does not depend on the device.
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, row)
-            seen = sight.view(view, keys, batch.images)
+            seen = sight.view(view, row_keys(key, row), batch.images)
             output, stats = cohorts.apply(cohort, before, seen, train=train, axis_name=axes.cohort)
             return output.embeddings, averaged(stats, before["batch_stats"], axes.data)
 
@@ -155,10 +153,6 @@ def moco(config: ConfigDict, setting: Setting) -> Method:
             metrics,
         )
 
-    def predict(params: Any, extras: Any, images: jax.Array) -> Output:
-        variables = {"params": params, "batch_stats": extras["batch_stats"]}
-        return cohorts.apply(cohort, variables, sight.plain(images), train=False)[0]
-
     spread = spread_networks(setting)
     whole: Any = PartitionSpec()
     rows_split: Any = PartitionSpec(None, queue_axis) if queue_axis else whole
@@ -169,7 +163,7 @@ def moco(config: ConfigDict, setting: Setting) -> Method:
         init=init,
         embed=embed,
         objective=objective,
-        predict=predict,
+        predict=predictor(cohort, sight),
         crop=sight.crop,
         extras={"momentum": spread, "queue": Queue(rows_split, whole), "annealing": whole},
         begin=begin,

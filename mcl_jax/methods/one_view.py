@@ -15,6 +15,7 @@ from mcl_jax.methods import networks
 from mcl_jax.methods.assembly import assemble
 from mcl_jax.methods.method import Method, Setting
 from mcl_jax.views import Recipe
+from mcl_jax.views.draws import row_keys
 
 
 class OneView(NamedTuple):
@@ -38,9 +39,7 @@ class OneView(NamedTuple):
     ) -> tuple[Output, Any]:
         """Runs the cohort on a view; the running statistics are averaged over devices."""
         if train:
-            # A key for each row of the whole batch: a view does not depend on the device.
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.position)
-            images = self.recipe.train(keys, batch.images)
+            images = self.recipe.train(row_keys(key, batch.position), batch.images)
         else:
             images = self.recipe.plain(batch.images)
         variables = {"params": params, "batch_stats": extras["batch_stats"]}
@@ -137,11 +136,21 @@ def recipe_of(
     return recipe
 
 
-def _try_out(recipe: Recipe, size: int, image_shape: tuple[int, ...]) -> None:
-    """Raises ValueError unless views of a size can be made of images [H, W, c]."""
+def side_lengths(recipe: Recipe, image_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of the views that a recipe makes of images [H, W, c].
+
+    Raises:
+        ValueError: it can make none of them.
+    """
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
     height, width = jax.eval_shape(recipe.train, keys, images).shape[1:3]
+    return height, width
+
+
+def _try_out(recipe: Recipe, size: int, image_shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless views of a size can be made of images [H, W, c]."""
+    height, width = side_lengths(recipe, image_shape)
     if size and (height, width) != (size, size):
         raise ValueError(
             f"size must be 0 for a recipe that leaves images as large as they are, "

@@ -1,5 +1,6 @@
 """What networks get to see: one view of an image or several, all of its channels or some."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +11,9 @@ from mcl_jax import cohort, views
 from mcl_jax.cohort import Cohort, Output
 from mcl_jax.config import ConfigError
 from mcl_jax.methods.method import Setting
-from mcl_jax.methods.one_view import recipe_of
+from mcl_jax.methods.one_view import recipe_of, side_lengths
 from mcl_jax.views import Recipe
+from mcl_jax.views.draws import folded
 from mcl_jax.views.steps import Crop
 
 
@@ -56,8 +58,7 @@ class Seeing(NamedTuple):
     def _view(self, number: int, keys: jax.Array, images: jax.Array) -> jax.Array:
         """A view with all its channels."""
         crop = images[:, number] if images.ndim == 5 else images
-        draws = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-        return self.recipes[number].train(draws, crop)
+        return self.recipes[number].train(folded(keys, number), crop)
 
     def plain(self, images: jax.Array) -> tuple[jax.Array, ...]:
         """What evaluation shows: for each group [B, height, width, c], nothing random.
@@ -101,7 +102,7 @@ def seeing(config: ConfigDict, setting: Setting, networks: Cohort, number: int) 
         for field in ("recipe", second)[:number]
     )
     if number > 1 and setting.image_shape is not None:
-        _check_alike(recipes, setting)
+        _check_alike(recipes, setting.image_shape)
     if not config.views.get("channels"):
         return Seeing(recipes, len(networks.groups))
     count = networks.size
@@ -142,6 +143,16 @@ def embed(
     )
 
 
+def predictor(networks: Cohort, seen: Seeing) -> Callable[[Any, Any, jax.Array], Output]:
+    """What `Method` has as ``predict``: each network is shown what it sees, nothing random."""
+
+    def predict(params: Any, extras: Any, images: jax.Array) -> Output:
+        variables = {"params": params, "batch_stats": extras["batch_stats"]}
+        return cohort.apply(networks, variables, seen.plain(images), train=False)[0]
+
+    return predict
+
+
 def recipe_of_view(
     config: ConfigDict,
     mean: tuple[float, ...],
@@ -169,12 +180,9 @@ def recipe_of_view(
     )
 
 
-def _check_alike(recipes: tuple[Recipe, ...], setting: Setting) -> None:
+def _check_alike(recipes: tuple[Recipe, ...], image_shape: tuple[int, ...]) -> None:
     """Raises ConfigError unless views are of one size."""
-    assert setting.image_shape is not None
-    images = jax.ShapeDtypeStruct((1, *setting.image_shape), jnp.uint8)
-    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), 1))
-    first, second = (jax.eval_shape(recipe.train, keys, images).shape[1:3] for recipe in recipes)
+    first, second = (side_lengths(recipe, image_shape) for recipe in recipes)
     if first != second:
         raise ConfigError(
             f"views.second_recipe must give views of {first[0]} x {first[1]}, as the first one "

@@ -27,7 +27,6 @@ from ml_collections import ConfigDict
 from mcl_jax import cohort as cohorts
 from mcl_jax import losses
 from mcl_jax.axes import agreed, gather
-from mcl_jax.cohort import Output
 from mcl_jax.data import Batch
 from mcl_jax.methods import negatives, networks
 from mcl_jax.methods import seeing as sights
@@ -37,6 +36,7 @@ from mcl_jax.methods.diagnostics import diagnostics
 from mcl_jax.methods.method import Method, Setting
 from mcl_jax.methods.one_view import averaged
 from mcl_jax.methods.registry import register
+from mcl_jax.views.draws import row_keys
 
 
 @register("simclr")
@@ -61,11 +61,9 @@ def simclr(config: ConfigDict, setting: Setting) -> Method:
         params: Any, extras: Any, batch: Batch, key: jax.Array, train: bool
     ) -> tuple[jax.Array, Any]:
         del train
-        # A key for each row of the whole batch: a view does not depend on the device.
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch.position)
         before = extras["batch_stats"]
         variables = {"params": params, "batch_stats": before}
-        seen = sight.train(keys, batch.images)
+        seen = sight.train(row_keys(key, batch.position), batch.images)
         output, batch_stats = sights.embed(cohort, variables, seen, axes.cohort)
         batch_stats = averaged(batch_stats, before, axes.data)
         return output.embeddings, {**extras, "batch_stats": batch_stats}
@@ -107,10 +105,6 @@ def simclr(config: ConfigDict, setting: Setting) -> Method:
         annealing = region.after(annealing, agreed(loss, axes.cohort))
         return loss, ({**extras, "annealing": annealing}, metrics)
 
-    def predict(params: Any, extras: Any, images: jax.Array) -> Output:
-        variables = {"params": params, "batch_stats": extras["batch_stats"]}
-        return cohorts.apply(cohort, variables, sight.plain(images), train=False)[0]
-
     return assemble(
         config,
         setting,
@@ -118,7 +112,7 @@ def simclr(config: ConfigDict, setting: Setting) -> Method:
         init=init,
         embed=embed,
         objective=objective,
-        predict=predict,
+        predict=sights.predictor(cohort, sight),
         crop=sight.crop,
         extras={"annealing": PartitionSpec()},
         classifies=False,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from mcl_jax.views.colour import Jitter as JitterDrawn
 from mcl_jax.views.colour_spaces import SPACES, convert
+from mcl_jax.views.draws import folded
 from mcl_jax.views.fusion import fused
 from mcl_jax.views.geometry import centre_crop, check_size, resize
 from mcl_jax.views.normalization import normalize
@@ -149,7 +150,7 @@ class Recipe:
             )
         drawn: list[Drawn] = []
         for number, step in enumerate(self.steps):
-            own = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+            own = folded(keys, number)
             is_passed = self.cropped and number == 0
             drawn.append({} if is_passed else step.draw(own, shape))
             shape = shape if is_passed else step.shape(shape)

@@ -15,7 +15,7 @@ from jax import lax
 
 from mcl_jax.views.blur import gaussian_blur
 from mcl_jax.views.colour_spaces import convert
-from mcl_jax.views.draws import chances, uniforms, whole
+from mcl_jax.views.draws import chances, folded, uniforms, whole
 from mcl_jax.views.geometry import crop_and_resize, draw_crops, flip
 from mcl_jax.views.pixels import check_axes, check_number, check_whole
 
@@ -92,8 +92,8 @@ def multi_crop(
     views, seen = [], 0
     for recipe, count in recipes:
         check_whole("count of views", count, 1)
-        folded = [_folded(keys, seen + v) for v in range(count)]
-        made = recipe(jnp.concatenate(folded), jnp.concatenate([images] * count))
+        own = [folded(keys, seen + v) for v in range(count)]
+        made = recipe(jnp.concatenate(own), jnp.concatenate([images] * count))
         views.append(made.reshape(count, -1, *made.shape[1:]))
         seen += count
     return tuple(views)
@@ -130,7 +130,7 @@ def per_network(
     if not constructors:
         raise ValueError("constructors must hold one for each network, got none.")
     return tuple(
-        constructor(keys if shared else _folded(keys, network), images)
+        constructor(keys if shared else folded(keys, network), images)
         for network, constructor in enumerate(constructors)
     )
 
@@ -366,9 +366,9 @@ def draw_jigsaw(
     """
     check_number("cell", cell, 1)
     check_number("patch", patch, 1, cell)
-    boxes = draw_crops(_folded(keys, 0), height, width, scale=scale, ratio=ratio)
-    flipped = chances(_folded(keys, 1), flip_probability)
-    inside = whole(uniforms(_folded(keys, 2), 18).reshape(-1, 9, 2), cell - patch + 1)
+    boxes = draw_crops(folded(keys, 0), height, width, scale=scale, ratio=ratio)
+    flipped = chances(folded(keys, 1), flip_probability)
+    inside = whole(uniforms(folded(keys, 2), 18).reshape(-1, 9, 2), cell - patch + 1)
     cells = jnp.stack(jnp.divmod(jnp.arange(9, dtype=jnp.int32), 3), axis=-1) * cell
     return Jigsaw(boxes, flipped, cells + inside)
 
@@ -459,8 +459,3 @@ def _patches(images: jax.Array, corners: jax.Array, size: int) -> jax.Array:
 
     of_one = jax.vmap(cut, in_axes=(None, 0))
     return jax.vmap(of_one, out_axes=1)(images, corners)
-
-
-def _folded(keys: jax.Array, number: int) -> jax.Array:
-    """Each image's key for the view, or the step, of this number."""
-    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)

@@ -6,6 +6,19 @@ import jax.numpy as jnp
 from mcl_jax.views.pixels import check_number
 
 
+def row_keys(key: jax.Array, rows: jax.Array) -> jax.Array:
+    """A key for each of some rows: one key and places [B] in the whole batch to keys [B].
+
+    A view then depends on the row, and not on how the batch is split over devices.
+    """
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
+
+
+def folded(keys: jax.Array, number: int) -> jax.Array:
+    """Each image's key for the view, or the step, of this number: [B] to [B]."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+
+
 def uniforms(keys: jax.Array, count: int) -> jax.Array:
     """Uniform numbers on [0, 1), ``count`` for each of the keys [B]: [B, count], float32.
 

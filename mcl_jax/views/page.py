@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mcl_jax.views.composition import Recipe
+from mcl_jax.views.draws import row_keys
 from mcl_jax.views.pixels import to_dtype, to_float
 from mcl_jax.views.steps import Gray, Jitter
 
@@ -71,7 +72,7 @@ def look(
         ValueError: the images do not suit the recipe.
     """
     size = len(images) * count  # of all batches, so that one program makes them all
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(size + len(sample)))
+    keys = row_keys(key, jnp.arange(size + len(sample)))
     made = jax.jit(lambda keys, images: _made(recipe, keys, images))
     drawn, pixels, _ = jax.device_get(made(keys[:size], jnp.repeat(images, count, axis=0)))
     views = [

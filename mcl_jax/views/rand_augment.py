@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from mcl_jax.views.affine import warp
-from mcl_jax.views.draws import chances, uniforms, whole
+from mcl_jax.views.draws import chances, folded, uniforms, whole
 from mcl_jax.views.pixels import check_colours, check_number, to_dtype, to_float
 
 OPERATIONS = (
@@ -123,7 +123,7 @@ def draw_randaugment(
         level = magnitude + spread * jax.vmap(jax.random.normal)(keys[:, 2])
         return Drawn(operation, jnp.clip(level, 0, MOST), drawn[:, 1] < 0.5, drawn[:, 2] < 0.5)
 
-    slots = [slot(jax.vmap(jax.random.fold_in, (0, None))(keys, i)) for i in range(count)]
+    slots = [slot(folded(keys, i)) for i in range(count)]
     return jax.tree.map(lambda *parts: jnp.stack(parts, axis=1), *slots)
 
 
