@@ -1,7 +1,7 @@
 """Logistic regression on features that stay as they are."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ def linear_probe(
     *,
     classes: int,
     strengths: Sequence[float] = STRENGTHS,
+    components: int | None = None,
 ) -> Probe:
     """Multinomial logistic regression by LBFGS, its regularisation chosen on validation rows.
 
@@ -49,12 +50,14 @@ def linear_probe(
         test: features [n, F] of the rows to be judged.
         classes: C.
         strengths: those that are tried.
+        components: if the standardised features are more, only their parts along so many principal
+            components of the training rows count. None is all; thousands take minutes.
 
     Returns:
         The probe; probabilities of a class without training rows are 0.
 
     Raises:
-        ValueError: no strength is given, or one is not above 0.
+        ValueError: no strength is given, or one is not above 0; ``components`` is below 1.
 
     Example:
         >>> import numpy as np
@@ -67,12 +70,9 @@ def linear_probe(
     """
     if not strengths or min(strengths) <= 0:
         raise ValueError(f"strengths must be above 0, got {strengths}.")
-    mean, scale = train.features.mean(axis=0), train.features.std(axis=0)
-    scale = np.where(scale > 0, scale, 1)
-
-    def standardised(features: np.ndarray) -> np.ndarray:
-        return ((features - mean) / scale).astype(np.float64)
-
+    if components is not None and components < 1:
+        raise ValueError(f"components must be 1 or more, or None, got {components}.")
+    standardised = _standardiser(train.features, components)
     fitted, judged = to_choose_on(train, validation)
     seen, judged_features = standardised(fitted.features), standardised(judged.features)
     classifier, accuracy, best = _classifier(), {}, -1.0
@@ -89,6 +89,25 @@ def linear_probe(
         _fit(classifier, chosen, standardised(train.features), train.labels)
         said = over_classes(classifier, test, classes)
     return Probe(said, chosen, accuracy)
+
+
+def _standardiser(
+    features: np.ndarray, components: int | None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Features to float64 of mean 0 and deviation 1 on some rows, or to principal components."""
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    scale = np.where(scale > 0, scale, 1)
+
+    def standardised(features: np.ndarray) -> np.ndarray:
+        return ((features - mean) / scale).astype(np.float64)
+
+    if components is None or min(features.shape) <= components:
+        return standardised
+    from sklearn.utils.extmath import randomized_svd
+
+    rows = standardised(features).astype(np.float32)
+    axes = randomized_svd(rows, components, n_iter=2, random_state=0)[2].T
+    return lambda features: standardised(features) @ axes
 
 
 def _classifier() -> Any:

@@ -11,7 +11,7 @@ from mcl_jax.data import Split, colour_histogram
 from mcl_jax.evaluation.panel import P, Panel, features_of, panel
 from mcl_jax.evaluation.predict import LoadRows, Predict, cut, predict_split
 
-RANDOM = "random network"
+RANDOM, PIXELS = "random network", "raw pixels"
 
 T = TypeVar("T", Output, np.ndarray)
 
@@ -117,7 +117,7 @@ def looks(split: Split) -> dict[str, Look]:
     """
     if split.images is None:
         return {}
-    found: dict[str, Look] = {"raw pixels": pixels}
+    found: dict[str, Look] = {PIXELS: pixels}
     return found | ({"colour histogram": colour_histogram} if split.images.shape[-1] == 3 else {})
 
 

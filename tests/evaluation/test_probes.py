@@ -29,6 +29,26 @@ def test_the_probe_is_the_best_of_separate_fits_on_standardised_features():
     np.testing.assert_allclose(found.probabilities, probabilities[found.chosen], atol=1e-4)
 
 
+def test_few_components_of_features_that_vary_in_few_directions_are_as_good_as_all():
+    directions = np.random.default_rng(0).normal(size=(5, 40))
+    wide = [x._replace(features=x.features @ directions + 3) for x in (TRAIN, VALIDATION, TEST)]
+    train, validation, test = wide
+    expected = linear_probe(train, validation, test.features, classes=CLASSES)
+    found = linear_probe(train, validation, test.features, classes=CLASSES, components=5)
+    assert found.accuracy == expected.accuracy
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-3)
+    fewer = linear_probe(train, validation, test.features, classes=CLASSES, components=1)
+    assert np.abs(fewer.probabilities - expected.probabilities).max() > 0.1
+    more = linear_probe(TRAIN, VALIDATION, TEST.features, classes=CLASSES, components=5)
+    whole = linear_probe(TRAIN, VALIDATION, TEST.features, classes=CLASSES)
+    np.testing.assert_array_equal(more.probabilities, whole.probabilities)
+
+
+def test_no_components_are_refused():
+    with pytest.raises(ValueError, match=r"components must be 1 or more, or None, got 0\."):
+        linear_probe(TRAIN, VALIDATION, TEST.features, classes=CLASSES, components=0)
+
+
 def test_scale_and_shift_of_features_do_not_matter_to_the_probe():
     changed = [x._replace(features=100 * x.features - 7) for x in (TRAIN, VALIDATION, TEST)]
     expected = linear_probe(TRAIN, VALIDATION, TEST.features, classes=CLASSES)
