@@ -11,11 +11,12 @@ import pathlib
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from mcl_jax.command import explain, parse_study, study_help
-from mcl_jax.studies import Run, Study, carry_out
+from mcl_jax.studies import PARTS, Run, Study, carry_out
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,10 +49,6 @@ def main(argv: list[str] | None = None) -> int:
         return code
 
 
-# The papers' protocols that take seconds on small data; `python -m mcl_jax.evaluate` has more.
-_PARTS = ("knn", "linear", "few_labels", "geometry")
-
-
 class _Here:
     """Runs carried out by this process."""
 
@@ -67,11 +64,13 @@ class _Here:
         for config, folder in zip(configs, folders, strict=True):
             train_and_evaluate(config, folder)
 
-    def evaluate(self, config: ConfigDict, folder: pathlib.Path) -> None:
+    def evaluate(
+        self, config: ConfigDict, folder: pathlib.Path, like: dict[str, Any] | None
+    ) -> None:
         """Evaluates a finished run by nearest neighbours, probes and geometry."""
         from mcl_jax.training.evaluation import Wanted, evaluate_run
 
-        evaluate_run(config, folder, Wanted(parts=_PARTS))
+        evaluate_run(config, folder, Wanted(parts=PARTS, like=like))
 
 
 def _run(study: Study) -> int:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,7 @@ def evaluate(
     batch_size: int = 500,
     train_rows: int = 50_000,
     load: LoadRows = load_resident,
+    like: dict[str, Any] | None = None,
     tell: Tell = _tell_nobody,
 ) -> dict[str, Any]:
     """Judges networks by protocols that are the same for whatever gives features of images.
@@ -72,16 +73,19 @@ def evaluate(
         batch_size: B of a prediction.
         train_rows: at most so many training rows are used, always the same ones.
         load: (split, rows) to uint8 images.
+        like: what this function gave for other networks with the same data set, ``train_rows`` and
+            parts, or more parts: baselines that need no network are taken from there.
         tell: is told what comes next.
 
     Returns:
         What JSON holds: ``figures`` by name, each with ``title``, ``protocol``, ``group``,
         ``networks``, ``concatenated``, ``averaged``, ``baselines`` and, over draws, ``spread``;
         ``rows`` of each split; ``classes``; ``cka`` [M, M] or None; ``best_on_validation``, the
-        network whose 20 nearest neighbours vote best there, or None; ``notes``, sentences.
+        network whose 20 nearest neighbours vote best there, or None; ``parts`` that were asked for;
+        ``notes``, sentences.
 
     Raises:
-        ValueError: a part is unknown.
+        ValueError: a part is unknown, or ``like`` is without it.
 
     Example:
         >>> from mcl_jax.evaluation import encoder
@@ -95,9 +99,12 @@ def evaluate(
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise ValueError(f"parts must be some of {', '.join(PARTS)}, got {unknown[0]!r}.")
+    if like is not None and not set(parts) <= set(like["parts"]):
+        raise ValueError(f"like must have the parts {list(parts)}, got {like['parts']}.")
     dataset = dataclasses.replace(dataset, train=some(dataset.train, train_rows))
+    plain = looks(dataset.test)
     tell("features")
-    subjects = Subjects(predict, random_network, looks(dataset.test), batch_size, load)
+    subjects = Subjects(predict, random_network, {} if like else plain, batch_size, load)
     bench = _bench(subjects, dataset)
     figures: dict[str, Figure] = {}
     answers = classifies and bench.logits.shape[-1] == dataset.num_classes
@@ -107,13 +114,30 @@ def evaluate(
             figures |= _MEASURED[part](bench)
     several = len(bench.encoded.networks) > 1
     return {
-        "figures": {name: figure.plain() for name, figure in figures.items()},
+        "figures": {
+            name: _beside(figure.plain(), like and like["figures"].get(name), plain)
+            for name, figure in figures.items()
+        },
         "rows": {name: len(getattr(dataset, name)) for name in ("train", "validation", "test")},
         "classes": dataset.num_classes,
         "cka": _cka(bench) if several and "geometry" in parts else None,
         "best_on_validation": _best_on_validation(bench) if several else None,
+        "parts": list(parts),
         "notes": bench.notes,
     }
+
+
+def _beside(
+    figure: dict[str, Any], before: dict[str, Any] | None, names: Iterable[str]
+) -> dict[str, Any]:
+    """A figure, and its spread, with the baselines of these names that were measured before."""
+    if before is None:
+        return figure
+    known = {name: before["baselines"][name] for name in names if name in before["baselines"]}
+    found = figure | {"baselines": figure["baselines"] | known}
+    if "spread" not in figure:
+        return found
+    return found | {"spread": _beside(figure["spread"], before["spread"], names)}
 
 
 class _Bench(NamedTuple):

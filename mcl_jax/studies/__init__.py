@@ -7,9 +7,10 @@ JAX nor NumPy; `mcl_jax.studies.results` and `mcl_jax.studies.statistics` load N
 """
 
 from mcl_jax.studies.arms import Arm, changed, parse_arms, with_method
-from mcl_jax.studies.runs import Run, Study, Trainer, carry_out
+from mcl_jax.studies.runs import PARTS, Run, Study, Trainer, carry_out
 
 __all__ = [
+    "PARTS",
     "Arm",
     "Run",
     "Study",

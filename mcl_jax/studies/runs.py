@@ -10,6 +10,9 @@ from ml_collections import ConfigDict
 from mcl_jax.config import flatten
 from mcl_jax.studies.arms import Arm
 
+# The papers' protocols that take seconds on small data; `python -m mcl_jax.evaluate` has more.
+PARTS = ("knn", "linear", "few_labels", "geometry")
+
 
 class Study(NamedTuple):
     """What is to be compared.
@@ -42,8 +45,14 @@ class Trainer(Protocol):
             FloatingPointError: a figure is not finite.
         """
 
-    def evaluate(self, config: ConfigDict, folder: pathlib.Path) -> None:
-        """Evaluates a finished run; writes ``evaluation.json``."""
+    def evaluate(
+        self, config: ConfigDict, folder: pathlib.Path, like: dict[str, Any] | None
+    ) -> None:
+        """Evaluates the `PARTS` of a finished run; writes ``evaluation.json``.
+
+        ``like`` is the evaluation of a run on the same data, from which baselines without networks
+        may be taken.
+        """
 
 
 class Run(NamedTuple):
@@ -99,7 +108,7 @@ def carry_out(study: Study, trainer: Trainer, tell: Callable[[list[Run], str], N
     for first in range(len(runs)):
         places = _group(study, runs, first)
         for place, run in zip(places, _trained([runs[i] for i in places], trainer), strict=True):
-            before, runs[place] = runs[place], _judged(study, run, trainer)
+            before, runs[place] = runs[place], _judged(study, run, runs, trainer)
             if runs[place] is not before:
                 tell(runs, _sentence(runs, place))
     return runs
@@ -132,14 +141,26 @@ def _trained(runs: list[Run], trainer: Trainer) -> list[Run]:
     return [run._replace(summary=_finished(run)) for run in runs]
 
 
-def _judged(study: Study, run: Run, trainer: Trainer) -> Run:
+def _judged(study: Study, run: Run, runs: list[Run], trainer: Trainer) -> Run:
     """A run after its evaluation, if it is to have one and has none."""
     if run.summary is None or run.evaluation is not None or study.evaluate == "never":
         return run
     if study.evaluate == "auto" and run.summary["test"].get("answers") != "neighbours":
         return run
-    trainer.evaluate(run.config, run.folder)
+    trainer.evaluate(run.config, run.folder, _like(run, runs))
     return run._replace(evaluation=_evaluated(run))
+
+
+def _like(run: Run, runs: list[Run]) -> dict[str, Any] | None:
+    """The evaluation of a run on the same data, where there is one."""
+    wanted = _data_of(run.arm)
+    return next((x.evaluation for x in runs if x.evaluation and _data_of(x.arm) == wanted), None)
+
+
+def _data_of(arm: Arm) -> dict[str, Any]:
+    """The fields that say what baselines are measured on."""
+    fields = flatten(arm.config).items()
+    return {name: x for name, x in fields if name.startswith(("data.", "evaluation."))}
 
 
 def _finished(run: Run) -> dict[str, Any] | None:
@@ -157,11 +178,11 @@ def _finished(run: Run) -> dict[str, Any] | None:
 
 
 def _evaluated(run: Run) -> dict[str, Any] | None:
-    """The evaluation of the run's last step."""
+    """The evaluation of the run's last step by all `PARTS`."""
     evaluation, summary = _read(run.folder / "evaluation.json"), _read(run.folder / "summary.json")
     if evaluation is None or summary is None or evaluation.get("step") != summary.get("steps"):
         return None
-    return evaluation
+    return evaluation if set(PARTS) <= set(evaluation.get("parts", ())) else None
 
 
 def _read(path: pathlib.Path) -> dict[str, Any] | None:

@@ -33,6 +33,8 @@ class Wanted(NamedTuple):
         parts: some of `mcl_jax.evaluation.PARTS`; empty is all.
         rows: at most so many training rows are used; 0 is ``evaluation.knn_rows``.
         fine_tuning: how all weights are trained on, or None.
+        like: the evaluation of a run with the same fields of ``data`` and ``evaluation``, where
+            baselines without networks are taken from.
     """
 
     step: int | str = "newest"
@@ -40,6 +42,7 @@ class Wanted(NamedTuple):
     parts: Sequence[str] = ()
     rows: int = 0
     fine_tuning: FineTuning | None = None
+    like: dict[str, Any] | None = None
 
 
 def _tell_nobody(text: str) -> None:
@@ -96,6 +99,7 @@ def evaluate_run(
             batch_size=judge(config, run).batch_size,
             train_rows=wanted.rows or config.evaluation.knn_rows,
             load=functools.partial(_load, shape=shape),
+            like=wanted.like,
             tell=tell,
         ),
         "seconds": time.perf_counter() - began,

@@ -111,6 +111,28 @@ def test_colours_are_counted_where_there_are_some():
     assert set(found["figures"]["knn_1"]["baselines"]) == {"raw pixels", "colour histogram"}
 
 
+def test_baselines_without_networks_are_taken_from_where_they_are_known(found, monkeypatch):
+    parts = ("knn", "few_labels", "geometry")
+    wanted = evaluate(encoder(blind), dataset(), parts=parts, random_network=encoder(bright))
+    monkeypatch.setattr("mcl_jax.evaluation.subjects.pixels", None)  # nobody looks at them again
+    taken = evaluate(
+        encoder(blind), dataset(), parts=parts, random_network=encoder(bright), like=found
+    )
+    assert taken == wanted
+    assert list(taken["figures"]["few_1"]["spread"]["baselines"]) == [
+        "random network",
+        "raw pixels",
+    ]
+
+
+def test_baselines_of_other_parts_are_not_enough():
+    knn = evaluate(encoder(bright), dataset(), parts=("knn",))
+    with pytest.raises(
+        ValueError, match=r"^like must have the parts \['linear'\], got \['knn'\]\.$"
+    ):
+        evaluate(encoder(bright), dataset(), parts=("linear",), like=knn)
+
+
 def test_a_part_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match=r"parts must be some of classifier, knn.*, got 'x'"):
         evaluate(encoder(bright), dataset(), parts=("x",))

@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from mcl_jax import config as config_lib
-from mcl_jax.studies import Arm, Study, changed
+from mcl_jax.studies import PARTS, Arm, Study, changed
 
 GAIN = {"solo": 0.0, "cohort": 0.02, "long": 0.01}
 
@@ -51,11 +51,12 @@ class Quick:
     Attributes:
         trained: names of the runs of each call.
         evaluated: names of runs.
+        likes: for each of these the name of the run that its baselines are taken from, or None.
         fails: names of runs that end with a figure that is not finite.
     """
 
     def __init__(self, fails=(), neighbours=False, stop_after=None):
-        self.trained, self.evaluated, self.fails = [], [], set(fails)
+        self.trained, self.evaluated, self.likes, self.fails = [], [], [], set(fails)
         self.neighbours, self.stop_after = neighbours, stop_after
 
     def train(self, configs, folders):
@@ -78,8 +79,9 @@ class Quick:
             ]
             (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
 
-    def evaluate(self, config, folder):
+    def evaluate(self, config, folder, like):
         self.evaluated.append(config.name)
+        self.likes.append(like and like["name"])
         networks = [0.4 + 0.1 * number for number in range(config.method.networks)]
         several = len(networks) > 1
         figure = {
@@ -93,7 +95,9 @@ class Quick:
         }
         rank = {**figure, "title": "effective rank", "group": "geometry", "averaged": None}
         found = {
+            "name": config.name,
             "step": config.training.steps,
+            "parts": PARTS,
             "best_on_validation": 1 if several else None,
             "figures": {"linear": figure, "rank": rank},
         }

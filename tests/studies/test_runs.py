@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 from made_up import GAIN, Quick, study
 
-from mcl_jax.studies import carry_out
+from mcl_jax.studies import carry_out, changed
 from mcl_jax.studies.results import results
 from mcl_jax.studies.statistics import student
 
@@ -141,6 +141,26 @@ def test_runs_are_evaluated_where_it_is_wanted_and_once(tmp_path, evaluate, neig
             "averaged" not in found["means"]["rank"]
             or "cohort" not in (found["means"]["rank"]["averaged"])
         )
+
+
+def test_baselines_are_taken_from_a_run_on_the_same_data(tmp_path):
+    wanted = study(tmp_path, seeds=2, evaluate="always")
+    solo, cohort, long = wanted.arms
+    other = long._replace(config=changed(long.config, {"data.validation_size": 7}))
+    trainer = Quick()
+    carry_out(wanted._replace(arms=(solo, cohort, other)), trainer, ignore)
+    assert trainer.evaluated == ["solo-0", "cohort-0", "long-0", "solo-1", "cohort-1", "long-1"]
+    assert trainer.likes == [None, "solo-0", None, "solo-0", "solo-0", "long-0"]
+
+
+def test_an_evaluation_of_other_parts_is_done_again(tmp_path):
+    wanted, trainer = study(tmp_path, seeds=1, evaluate="always"), Quick()
+    carry_out(wanted, trainer, ignore)
+    path = tmp_path / "cohort-0" / "evaluation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"parts": ["knn"]}))
+    carry_out(wanted, trainer, ignore)
+    assert trainer.evaluated[3:] == ["cohort-0"]
+    assert trainer.likes[3:] == ["solo-0"]
 
 
 def test_a_study_without_figures_yet_is_a_value_too(tmp_path):
