@@ -10,13 +10,15 @@ import os
 import pathlib
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from mcl_jax.command import explain, parse_study, study_help
-from mcl_jax.studies import PARTS, Run, Study, carry_out
+from mcl_jax.config import ConfigError
+from mcl_jax.studies import PARTS, Arm, Run, Study, carry_out
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,6 +53,18 @@ def main(argv: list[str] | None = None) -> int:
 
 class _Here:
     """Runs carried out by this process."""
+
+    def check(self, arm: Arm) -> None:
+        """Raises ConfigError or DataError where the arm's method and data do not go together."""
+        from mcl_jax.data import DataError, DataWarning
+        from mcl_jax.training.loop import ready
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # each run will tell
+            try:
+                ready(arm.config)
+            except (ConfigError, DataError) as error:
+                raise type(error)(f"arm {arm.name}: {error}") from error
 
     def train(self, configs: Sequence[ConfigDict], folders: Sequence[pathlib.Path]) -> None:
         """Brings runs to their end, one by one or several seeds in one program."""

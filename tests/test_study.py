@@ -88,3 +88,13 @@ def test_bad_input_is_told_in_a_sentence(run, capsys):
     assert said == (
         "error: arm a: the configuration has no field model.nam; did you mean model.name?\n"
     )
+
+
+def test_an_arm_that_cannot_be_trained_is_told_of_before_any_is(run, tmp_path, capsys):
+    assert run("--arms=solo: method.networks=1; odd: views.padding=8") == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "error: arm odd: views.padding must be below the side of the images, 8, got 8.\n"
+    )
+    assert not (tmp_path / "study").exists()

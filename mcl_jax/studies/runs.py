@@ -38,6 +38,9 @@ class Study(NamedTuple):
 class Trainer(Protocol):
     """Who carries runs out."""
 
+    def check(self, arm: Arm) -> None:
+        """Raises ConfigError or DataError, with the arm's name, if it cannot be trained."""
+
     def train(self, configs: Sequence[ConfigDict], folders: Sequence[pathlib.Path]) -> None:
         """Brings runs that differ in their seeds alone to their end; writes ``summary.json``.
 
@@ -97,7 +100,8 @@ def carry_out(study: Study, trainer: Trainer, tell: Callable[[list[Run], str], N
         All runs, seed by seed, in each the arms in their order.
 
     Raises:
-        ConfigError: a workdir holds a run of another configuration.
+        ConfigError, DataError: an arm cannot be trained, which is found before any is; or a workdir
+            holds a run of another configuration.
     """
     runs = [
         Run(arm, seed, study.folder / f"{arm.name}-{seed}")
@@ -105,6 +109,9 @@ def carry_out(study: Study, trainer: Trainer, tell: Callable[[list[Run], str], N
         for arm in study.arms
     ]
     runs = [run._replace(summary=_finished(run), evaluation=_evaluated(run)) for run in runs]
+    for arm in study.arms:
+        if any(run.arm is arm and _waits(run) for run in runs):
+            trainer.check(arm)
     for first in range(len(runs)):
         places = _group(study, runs, first)
         for place, run in zip(places, _trained([runs[i] for i in places], trainer), strict=True):

@@ -49,6 +49,7 @@ class Quick:
     """Trains and evaluates at once.
 
     Attributes:
+        checked: names of arms.
         trained: names of the runs of each call.
         evaluated: names of runs.
         likes: for each of these the name of the run that its baselines are taken from, or None.
@@ -57,7 +58,11 @@ class Quick:
 
     def __init__(self, fails=(), neighbours=False, stop_after=None):
         self.trained, self.evaluated, self.likes, self.fails = [], [], [], set(fails)
+        self.checked = []
         self.neighbours, self.stop_after = neighbours, stop_after
+
+    def check(self, arm):
+        self.checked.append(arm.name)
 
     def train(self, configs, folders):
         if len(self.trained) == self.stop_after:

@@ -25,6 +25,7 @@ def test_every_arm_is_run_with_every_seed_pair_by_pair(tmp_path):
     runs = carry_out(study(tmp_path), trainer, lambda runs, sentence: told.append(sentence))
     names = [f"{arm}-{seed}" for seed in range(3) for arm in ("solo", "cohort", "long")]
     assert [run.folder.name for run in runs] == names
+    assert trainer.checked == ["solo", "cohort", "long"]
     assert trainer.trained == [[name] for name in names]
     assert trainer.evaluated == []
     assert told[1] == "cohort-0 (2 of 9): 52.2 % on test, mean of members."
@@ -45,6 +46,10 @@ def test_a_study_goes_on_where_it_stopped_and_grows(tmp_path):
     runs = carry_out(study(tmp_path, seeds=4), trainer, ignore)
     again = [["long-1"], ["solo-2"], ["solo-3"], ["cohort-3"], ["long-3"]]
     assert trainer.trained == again
+    wanted, trainer = study(tmp_path), Quick()
+    (tmp_path / "cohort-1" / "summary.json").unlink()
+    carry_out(wanted, trainer, ignore)
+    assert (trainer.checked, trainer.trained) == (["cohort"], [["cohort-1"]])
     assert len(runs) == 12
 
 
