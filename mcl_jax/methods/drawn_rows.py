@@ -1,9 +1,11 @@
 """Terms of rows that each anchor draws out of a region of the banks, for each pair of networks.
 
-The scores of all rows are at hand, since a region is one of their ranks; a row that is drawn is a
-column of them, and its logit is read there. A draw is a number below the size of the region, and
-the row is the one before which so many of the region stand: no shape depends on the region. All
-pairs of networks draw by the same numbers: where the region is all rows, they draw the same.
+A region is one of ranks, so the scores of all rows are at hand; a row that is drawn is a column of
+them, and its logit is read there. Of a large bank, rows that are drawn from all are gathered, and
+no other is met.
+A draw is a number below the size of the region, and the row is the one before which so many of the
+region stand: no shape depends on the region. All pairs of networks draw by the same numbers: where
+the region is all rows, they draw the same.
 """
 
 from collections.abc import Callable
@@ -16,6 +18,8 @@ from mcl_jax import losses
 from mcl_jax.axes import positions, psum
 from mcl_jax.losses.reduction import anchor_mean, distinct_pairs
 from mcl_jax.views.draws import row_keys
+
+_HELD = 2**23  # numbers of keys that are held at once
 
 
 class Drawn(NamedTuple):
@@ -94,6 +98,36 @@ def read(scores: jax.Array, drawn: Drawn, axis_name: str | None) -> jax.Array:
     column, here = (jnp.broadcast_to(x, (*scores.shape[:-1], x.shape[-1])) for x in drawn[:2])
     taken = jnp.take_along_axis(scores, column, axis=-1)
     return psum(jnp.where(here, taken, 0), axis_name)
+
+
+def products(queries: jax.Array, bank: jax.Array, drawn: Drawn, axis_name: str | None) -> jax.Array:
+    """Products of queries with rows that each anchor draws, the same rows for all pairs.
+
+    The keys of all anchors would be M B K D numbers: those of a few at a time are held.
+
+    Args:
+        queries: [M, B, D].
+        bank: [M, N, D], this device's rows.
+        drawn: of [B, K].
+        axis_name: axis that rows are split over, or None.
+
+    Returns:
+        [M, M, B, K], the same on all devices.
+    """
+
+    def of_anchor(anchor: tuple[jax.Array, Drawn]) -> jax.Array:
+        query, (column, here, _) = anchor
+        found = losses.cross_network_logits(query[:, None], bank[:, column], 1.0)
+        return jnp.where(here, found[:, :, 0], 0)
+
+    networks, anchors, dim = queries.shape
+    at_once = max(1, _HELD // (networks * drawn.column.shape[-1] * dim))
+    each = jax.lax.map(
+        jax.checkpoint(of_anchor),
+        (jnp.swapaxes(queries, 0, 1), drawn),
+        batch_size=min(at_once, anchors),
+    )
+    return psum(jnp.moveaxis(each, 0, 2), axis_name)
 
 
 def softmax_terms(

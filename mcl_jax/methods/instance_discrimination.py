@@ -41,6 +41,9 @@ from mcl_jax.methods.negatives import Region
 from mcl_jax.methods.registry import register
 from mcl_jax.methods.row_bank import Anchors, RowBank
 
+# Rows a draw, up to which products with all rows are faster than gathering those that are drawn.
+_FEW = 32
+
 
 @register("instance_discrimination")
 def instance_discrimination(config: ConfigDict, setting: Setting) -> Method:
@@ -133,11 +136,17 @@ class _Contrast(NamedTuple):
     ) -> tuple[MCLTerms, dict[str, Any]]:
         """The terms with K rows drawn from the region, and the extras that they change."""
         options, bank, weights = self.config.method, self.bank, self.pair_weights
-        scores = losses.cross_network_logits(anchors.queries, extras["bank"], 1.0)
+        rows, T = extras["bank"], self.config.method.temperature
         numbers = drawn_rows.numbers(key, anchors.position, options.negatives)
         others = drawn_rows.from_others(numbers, anchors.rows, bank.rows)
-        uniform = drawn_rows.of_rows(others, scores.shape[-1], bank.split)
-        logits, exists = self.logits(anchors, scores, uniform)
+        drawn = drawn_rows.of_rows(others, rows.shape[1], bank.split)
+        drawn = self.with_own(rows, anchors, drawn)
+        scores = None
+        if self.region.kind != "all" or rows.shape[1] < _FEW * options.negatives:
+            scores = losses.cross_network_logits(anchors.queries, rows, 1.0)
+            logits = drawn_rows.read(scores, drawn, bank.split) / T
+        else:
+            logits = drawn_rows.products(anchors.queries, rows, drawn, bank.split) / T
         soft_vcl, soft_icl = self.soft_terms(logits)
         if options.form == "nce":
             partition = self.partition(extras["partition"], logits)
@@ -145,19 +154,17 @@ class _Contrast(NamedTuple):
             vcl, icl = drawn_rows.nce_terms(logits, log_z, bank.rows, weights, bank.anchors)
             return MCLTerms(vcl, soft_vcl, icl, soft_icl), {"partition": partition}
         if self.region.kind != "all":
+            assert scores is not None
             inside = self.inside(extras, anchors, scores)
             drawn = drawn_rows.from_region(numbers, inside, bank.split)
-            logits, exists = self.logits(anchors, scores, drawn)
-        vcl, icl = drawn_rows.softmax_terms(logits, exists, weights, bank.anchors)
+            drawn = self.with_own(rows, anchors, drawn)
+            logits = drawn_rows.read(scores, drawn, bank.split) / T
+        vcl, icl = drawn_rows.softmax_terms(logits, drawn.exists, weights, bank.anchors)
         return MCLTerms(vcl, soft_vcl, icl, soft_icl), {}
 
-    def logits(
-        self, anchors: Anchors, scores: jax.Array, drawn: Drawn
-    ) -> tuple[jax.Array, jax.Array]:
-        """Those of the own row and of the rows drawn, [M, M, B, 1 + K], and which there are."""
-        drawn = drawn_rows.with_own(anchors.rows, drawn, scores.shape[-1], self.bank.split)
-        read = drawn_rows.read(scores, drawn, self.bank.split)
-        return read / self.config.method.temperature, drawn.exists
+    def with_own(self, rows: jax.Array, anchors: Anchors, drawn: Drawn) -> Drawn:
+        """Puts each anchor's own row in front of what it has drawn."""
+        return drawn_rows.with_own(anchors.rows, drawn, rows.shape[1], self.bank.split)
 
     def soft_terms(self, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Soft VCL and soft ICL of logits [M, M, B, K] of the same rows for all pairs."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from jax.sharding import PartitionSpec as P
 from test_equality import relative
 
 from mcl_jax import config as config_lib
@@ -299,3 +300,53 @@ def test_what_does_not_go_with_the_rows(rows, changes, sentence):
     with pytest.raises(ConfigError) as caught:
         bank_equations.objective_of("instance_discrimination", rows=rows, **changes)
     assert str(caught.value) == sentence
+
+
+def test_rows_drawn_from_all_are_gathered_and_no_other_is_met():
+    queries, bank = (
+        jax.random.normal(jax.random.key(x), shape)
+        for x, shape in ((1, (2, 6, 8)), (2, (2, 999, 8)))
+    )
+    drawn = drawn_rows.of_rows(jax.random.randint(jax.random.key(3), (6, 5), 0, 999), 999, None)
+
+    def gathered(queries):
+        return drawn_rows.products(queries, bank, drawn, None)
+
+    def read(queries):
+        return drawn_rows.read(losses.cross_network_logits(queries, bank, 1.0), drawn, None)
+
+    np.testing.assert_allclose(gathered(queries), read(queries), rtol=1e-5, atol=1e-6)
+    ours, theirs = (jax.grad(lambda x, f=f: jnp.sum(f(x) ** 2))(queries) for f in (gathered, read))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    scores = 4 * 2 * 2 * 6 * 999  # bytes
+    taken, whole = (
+        jax.jit(f).lower(queries).compile().memory_analysis().temp_size_in_bytes
+        for f in (gathered, read)
+    )
+    assert taken < 0.3 * scores < scores <= whole
+
+
+def test_gathered_rows_may_be_split_over_devices():
+    queries = jax.random.normal(jax.random.key(1), (2, 6, 8))
+    bank = jax.random.normal(jax.random.key(2), (2, 64, 8))
+    rows = jax.random.randint(jax.random.key(3), (6, 5), 0, 64)
+
+    def gathered(queries, bank, axis):
+        drawn = drawn_rows.of_rows(rows, bank.shape[1], axis)
+        return drawn_rows.products(queries, bank, drawn, axis)
+
+    split = jax.shard_map(
+        lambda queries, bank: gathered(queries, bank, "data"),
+        mesh=jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)),
+        in_specs=(P(), P(None, "data")),
+        out_specs=P(),
+    )
+    ours, theirs = jax.jit(split)(queries, bank), gathered(queries, bank, None)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_whether_rows_are_gathered_or_read_the_terms_are_the_same(monkeypatch):
+    _, read, _ = judged(9)
+    monkeypatch.setattr("mcl_jax.methods.instance_discrimination._FEW", 0)
+    _, gathered, _ = judged(9)
+    assert max(relative(gathered[name], x) for name, x in read.items()) < 1e-12
