@@ -1,5 +1,6 @@
 """Every test has eight simulated CPU devices; what one test compiles, the others load."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,8 +10,12 @@ import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
-# The programs are the same, but XLA need not make fast what runs once.
+# The programs are the same, but XLA need not make fast what runs once, here or in a subprocess.
 jax.config.update("jax_disable_most_optimizations", True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+# Tracing makes a great many objects that stay: looking through them again and again takes an eighth
+# of the suite's time.
+gc.set_threshold(100_000, 50, 100)
 # XLA's older emitters compile in half the time; what was built without them stops at the word.
 OLDER_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
 

@@ -54,10 +54,7 @@ def test_scanned_parts_are_unrolled_parts():
     assert max(jax.tree.leaves(worst)) < 1e-4
 
 
-@pytest.mark.parametrize(
-    ("less", "share"), [({"training__micro_batches": 8}, 0.6), ({"model__remat": True}, 0.9)]
-)
-def test_less_memory_is_less_memory(less, share):
+def test_less_memory_is_less_memory():
     def temporary(**changes):
         sizes = {"model__name": "small_resnet", "method__networks": 1, "data__batch_size": 512}
         config = tiny.config(**sizes, method__chunk_size=32, **changes)
@@ -65,4 +62,6 @@ def test_less_memory_is_less_memory(less, share):
         compiled = run.step.lower(state, next(tiny.batches(run))).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert temporary(**less) < share * temporary()
+    whole = temporary()
+    assert temporary(training__micro_batches=8) < 0.6 * whole
+    assert temporary(model__remat=True) < 0.9 * whole
