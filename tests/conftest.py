@@ -15,7 +15,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 # Tracing makes a great many objects that stay: looking through them again and again takes an eighth
 # of the suite's time.
-gc.set_threshold(100_000, 50, 100)
+gc.set_threshold(100_000, 10, 10)
 # XLA's older emitters compile in half the time; what was built without them stops at the word.
 OLDER_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
 
