@@ -71,7 +71,7 @@ def differences_picture(study: dict[str, Any], name: str) -> Picture | None:
             _interval(axes, difference, place, factor, colour)
         words = {arm: rows(study, arm, study["reference"]) for arm, _ in pairs}
         labels = [f"{arm}: {words[arm][who]}" for arm, who in pairs]
-        unit = f"difference from {study['reference']}" + (", points" if factor == 100 else "")
+        unit = "difference" + (", points" if factor == 100 else "")
         _finish(figure, axes, labels, unit)
         told = "; ".join(
             f"{arm}, {WHO[who]}: {difference_cell(study, name, who, arm)}" for arm, who in pairs
