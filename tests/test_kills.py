@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-STEPS = 50
+STEPS = 30
 TIMINGS = {"seconds", "images_per_second"}
 
 
 class Runs:
-    """Starts of one small run that saves and judges after each ten of its 50 steps.
+    """Starts of one small run that saves and judges after each ten of its 30 steps.
 
     The folder of compiled programs is its own, so that kills hit compilation too.
     """

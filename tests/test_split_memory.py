@@ -1,5 +1,6 @@
 """Steps with a queue or a bank that lies split over the devices are those of one device."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -60,17 +61,12 @@ def step(state: State, x: jax.Array, index: jax.Array, axis_name: str | None) ->
 
 
 def steps(state: State, x: jax.Array, index: jax.Array, axis_name: str | None) -> Any:
-    values = []
-    for i in range(STEPS):
-        state, value = step(state, x[i], index[i], axis_name)
-        values.append(value)
-    return state, jnp.stack(values)
+    return lax.scan(lambda state, given: step(state, *given, axis_name), state, (x, index))
 
 
-@pytest.mark.parametrize(
-    ("devices", "check"), [(1, True), (2, True), (4, True), (8, True), (8, False)]
-)
-def test_queue_and_bank_over_devices(devices: int, check: bool) -> None:
+@functools.cache
+def on_one_device() -> Any:
+    """The state at first, images and rows of the steps, and what one device makes of them."""
     rng, key = np.random.default_rng(1), jax.random.key(0)
     state = State(
         jnp.asarray(rng.normal(size=(M, F, D)), jnp.float32),
@@ -80,7 +76,14 @@ def test_queue_and_bank_over_devices(devices: int, check: bool) -> None:
     x = rng.normal(size=(STEPS, B, F)).astype(np.float32)
     index = np.stack([rng.permutation(ROWS)[:B] for _ in range(STEPS)]).astype(np.int32)
     alone = jax.jit(lambda *args: steps(*args, None), compiler_options=FAST_TO_COMPILE)
-    expected = alone(state, x, index)
+    return (state, x, index), alone(state, x, index)
+
+
+@pytest.mark.parametrize(
+    ("devices", "check"), [(1, True), (2, True), (4, True), (8, True), (8, False)]
+)
+def test_queue_and_bank_over_devices(devices: int, check: bool) -> None:
+    args, expected = on_one_device()
     split = State(P(), memory.Queue(P(None, AXIS), P()), P(None, AXIS))
     mapped = jax.shard_map(
         lambda *args: steps(*args, AXIS),
@@ -89,7 +92,7 @@ def test_queue_and_bank_over_devices(devices: int, check: bool) -> None:
         out_specs=(split, P()),
         check_vma=check,
     )
-    found = jax.jit(mapped, compiler_options=FAST_TO_COMPILE)(state, x, index)
+    found = jax.jit(mapped, compiler_options=FAST_TO_COMPILE)(*args)
     for actual, wanted in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(actual, wanted, rtol=2e-5, atol=2e-6)
     assert found[0].bank.addressable_shards[0].data.shape == (M, ROWS // devices, D)

@@ -17,6 +17,7 @@ from test_terms import CASES, WEIGHTS, B, D, K, case
 from mcl_jax import losses, regions
 
 AXIS = "keys"
+M = 2  # networks whose keys are split
 Arrays = dict[str, Any]
 
 
@@ -178,20 +179,19 @@ def test_chunks_of_keys_for_each_anchor_are_small() -> None:
     assert max(shape[-2] for shape in chunks if len(shape) == 4 and shape != k.shape) < 1024
 
 
-@pytest.mark.parametrize("term", ["soft_vcl", "soft_icl", "vcl", "icl"])
-def test_derivatives_of_derivatives(term: str) -> None:
-    """In reverse mode they are those of the whole matrix."""
+def test_derivatives_of_derivatives() -> None:
+    """In reverse mode they are, of every term, those of the whole matrix."""
     arrays, options = case("queue", 2)
 
-    def hessian(arrays: Arrays, chunk_size: int | None) -> jax.Array:
-        def f(queries: jax.Array) -> jax.Array:
+    def hessians(arrays: Arrays, chunk_size: int | None) -> losses.MCLTerms:
+        def f(queries: jax.Array) -> losses.MCLTerms:
             moved = arrays | {"queries": queries}
-            return getattr(losses.mcl_terms(**moved, **options, chunk_size=chunk_size), term)
+            return losses.mcl_terms(**moved, **options, chunk_size=chunk_size)
 
-        return jax.jacrev(jax.grad(f))(arrays["queries"])
+        return jax.jacrev(jax.jacrev(f))(arrays["queries"])
 
-    expected = run(lambda x: hessian(x, None), arrays)
-    assert_close(run(lambda x: hessian(x, 3), arrays), expected, 1e-12)
+    expected = run(lambda x: hessians(x, None), arrays)
+    assert_close(run(lambda x: hessians(x, 3), arrays), expected, 1e-12)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
@@ -254,12 +254,16 @@ def test_regions_as_bounds_are_regions_as_masks(name: str) -> None:
             masks |= {"candidates": pool | positives, "soft_candidates": pool | positives}
         return total(arrays, options, **masks, region=bounds, soft_region=bounds, chunk_size=3)
 
+    # Each is one function, which is compiled once for all rings.
+    masked, *narrowed = map(
+        jax.value_and_grad,
+        (whole, *(functools.partial(bounded, given=given) for given in (True, False))),
+    )
     for outer, inner in RING:
         outer, inner = np.float32(outer), np.float32(inner)
-        expected = run(jax.value_and_grad(whole), arrays, outer, inner)
-        for given in (True, False):
-            f = functools.partial(bounded, given=given)
-            assert_close(run(jax.value_and_grad(f), arrays, outer, inner), expected, 1e-12)
+        expected = run(masked, arrays, outer, inner)
+        for f in narrowed:
+            assert_close(run(f, arrays, outer, inner), expected, 1e-12)
 
 
 def device_total(
@@ -289,13 +293,10 @@ def device_step(
     return value, dparams, dkeys
 
 
-@pytest.mark.parametrize(
-    ("devices", "mapper"),
-    [(n, "shard_map") for n in (1, 2, 4, 8)] + [(4, "unchecked"), (8, "pmap")],
-)
-def test_keys_split_over_devices(devices: int, mapper: str) -> None:
-    """Same value, and same gradients of queries and keys, as on one device."""
-    M, anchors, number = 2, 8, 40
+@functools.cache
+def on_one_device() -> Any:
+    """Queries, keys and masks, and what one device makes of them."""
+    anchors, number = 8, 40
     params, keys = (
         np.random.default_rng(i).normal(size=(M, n, D)).astype(np.float32)
         for i, n in enumerate((anchors, number))
@@ -305,9 +306,18 @@ def test_keys_split_over_devices(devices: int, mapper: str) -> None:
     masks["candidates"][:, :8] = False  # on eight devices, one has no candidate at all
     masks["candidates"][:, 8] = True
     masks["soft_candidates"] = rng.random((M, M, anchors, number)) < 0.5
-    args = (jnp.asarray(params), jnp.asarray(keys), jax.tree.map(jnp.asarray, masks))
+    args = jax.tree.map(jnp.asarray, (params, keys, masks))
     alone = functools.partial(device_step, axis_name=None)
-    expected = jax.jit(alone, compiler_options=FAST_TO_COMPILE)(*args)
+    return args, jax.jit(alone, compiler_options=FAST_TO_COMPILE)(*args)
+
+
+@pytest.mark.parametrize(
+    ("devices", "mapper"),
+    [(n, "shard_map") for n in (1, 2, 4, 8)] + [(4, "unchecked"), (8, "pmap")],
+)
+def test_keys_split_over_devices(devices: int, mapper: str) -> None:
+    """Same value, and same gradients of queries and keys, as on one device."""
+    args, expected = on_one_device()
     f = functools.partial(device_step, axis_name=AXIS)
     # Without types of mapped axes each device's copy of the loss sends its own gradient.
     scale = 1 if mapper == "shard_map" else devices
@@ -315,7 +325,7 @@ def test_keys_split_over_devices(devices: int, mapper: str) -> None:
         split = [x.reshape(M, devices, -1, D).swapaxes(0, 1) for x in args[:2]]
         columns = {
             name: np.moveaxis(x.reshape(*x.shape[:-1], devices, -1), -2, 0)
-            for name, x in masks.items()
+            for name, x in args[2].items()
         }
         value, *gradients = jax.pmap(f, axis_name=AXIS, devices=jax.devices()[:devices])(
             *split, columns

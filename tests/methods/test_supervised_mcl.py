@@ -1,5 +1,6 @@
 """The objective is the sum of its parts, and its baselines are settings of it."""
 
+import functools
 import pathlib
 import sys
 
@@ -44,14 +45,12 @@ def outputs(networks=2, rows=12, seed=0):
 
 def objective(**changes):
     out, batch = outputs()
-    return method(**changes).objective(out, {}, batch, jax.random.key(0))
+    return jax.jit(method(**changes).objective)(out, {}, batch, jax.random.key(0))
 
 
-@pytest.mark.parametrize("soft_self", [True, False])
-def test_the_loss_is_the_weighted_sum_of_its_parts(soft_self):
-    weights = {name: 0.1 + i for i, name in enumerate(NO_TERMS)}
-    loss, (_, metrics) = objective(method__soft_self=soft_self, **weights)
-    out, batch = outputs()
+@functools.partial(jax.jit, static_argnums=2)
+def sum_of_parts(out, batch, soft_self, weights):
+    """The networks' cross-entropies, and the loss."""
     others = ~jnp.eye(12, dtype=bool)
     terms = losses.mcl_terms(
         out.embeddings,
@@ -64,9 +63,15 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(soft_self):
     parts = [*terms, losses.logit_distillation(out.logits), losses.deep_mutual(out.logits)]
     log_probability = jax.nn.log_softmax(out.logits)
     entropy = -jnp.mean(log_probability[:, jnp.arange(12), batch.labels], axis=1)
-    expected = entropy.sum() + sum(
-        weight * part for weight, part in zip(weights.values(), parts, strict=True)
-    )
+    return entropy, entropy.sum() + sum(x * part for x, part in zip(weights, parts, strict=True))
+
+
+@pytest.mark.parametrize("soft_self", [True, False])
+def test_the_loss_is_the_weighted_sum_of_its_parts(soft_self):
+    weights = {name: 0.1 + i for i, name in enumerate(NO_TERMS)}
+    loss, (_, metrics) = objective(method__soft_self=soft_self, **weights)
+    out, batch = outputs()
+    entropy, expected = sum_of_parts(out, batch, soft_self, list(weights.values()))
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["cross_entropy"], entropy, rtol=1e-5)
 
