@@ -22,14 +22,16 @@ MAY_IMPORT = {
     "clustering": set(),
     "memory": {"axes", "losses"},
     "models": {"losses"},
-    "views": set(),
+    "views": {"atomic"},
     "data": {"atomic"},
     "config": {"atomic"},
     "cohort": {"atomic", "axes", "models"},
     "interop": {"atomic", "models"},
+    "meter": {"losses", "mutual_information"},
     "report": {"atomic", "evaluation"},
+    "worlds": {"atomic", "data", "losses", "models", "mutual_information", "report", "studies"},
 }
-COMMANDS = {"main", "evaluate", "study", "views.__main__", "report.__main__"}
+COMMANDS = {"main", "evaluate", "study", "views.__main__", "report.__main__", "worlds.__main__"}
 HEAVY = {"flax", "optax", "orbax", "tensorflow_datasets", "tensorflow", "sklearn", "skimage"}
 
 
