@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from mcl_jax.command import explain, parse_study, study_help
 from mcl_jax.config import ConfigError
-from mcl_jax.studies import PARTS, Arm, Run, Study, carry_out
+from mcl_jax.studies import Arm, Run, Study, carry_out
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,12 +79,16 @@ class _Here:
             train_and_evaluate(config, folder)
 
     def evaluate(
-        self, config: ConfigDict, folder: pathlib.Path, like: dict[str, Any] | None
+        self,
+        config: ConfigDict,
+        folder: pathlib.Path,
+        like: dict[str, Any] | None,
+        parts: tuple[str, ...],
     ) -> None:
-        """Evaluates a finished run by nearest neighbours, probes and geometry."""
+        """Evaluates a finished run by nearest neighbours, probes, geometry, what views share."""
         from mcl_jax.training.evaluation import Wanted, evaluate_run
 
-        evaluate_run(config, folder, Wanted(parts=PARTS, like=like))
+        evaluate_run(config, folder, Wanted(parts=parts, like=like))
 
 
 def _run(study: Study) -> int:

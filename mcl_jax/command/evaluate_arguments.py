@@ -12,13 +12,14 @@ from mcl_jax.command.help_page import table
 from mcl_jax.config import ConfigError, check
 
 # As in mcl_jax.evaluation, which loads JAX.
-PARTS = ("classifier", "knn", "linear", "sgd", "few_labels", "retrieval", "geometry")
+_OTHERS = ("classifier", "knn", "linear", "sgd", "few_labels", "retrieval", "geometry")
+PARTS = (*_OTHERS, "views")
 
 FLAGS = (
     Flag("workdir", None, "--workdir=DIR", "Folder of the run."),
     Flag("step", "newest", "--step=newest", "Of the checkpoint, newest, or best on validation."),
     Flag("source", "", "--source=SOURCE", "Another data set to judge on, as data.source has it."),
-    Flag("parts", "", "--parts=A,B", f"Some of {', '.join(PARTS)}; all if not given."),
+    Flag("parts", "", "--parts=A,B", f"Some of {', '.join(PARTS)}; all but views if not given."),
     Flag("rows", 0, "--rows=N", "Training rows at most; evaluation.knn_rows if not given."),
     Flag("finetune", False, "--finetune", "Train all weights on labels too, and from scratch."),
     Flag("finetune_epochs", 10, "--finetune_epochs=10", "Passes over the labelled rows."),
@@ -60,7 +61,7 @@ class EvaluateArguments(NamedTuple):
         config: the run's, from there.
         step: ``"newest"``, ``"best"``, or the step of a checkpoint.
         source: another data set, or empty.
-        parts: some of `PARTS`; empty is all.
+        parts: some of `PARTS`; empty is all but ``views``.
         rows: training rows at most; 0 is the configuration's.
         fine_tuning: epochs, rows (0 is all) and learning rate, or None.
         report: whether to write the page.

@@ -12,7 +12,7 @@ from mcl_jax.config import ConfigError, check
 from mcl_jax.studies.arms import Arm, ArmText, changed, check_arms, parse_arms, with_method
 from mcl_jax.studies.runs import Study
 
-EVALUATIONS = ("auto", "always", "never")
+EVALUATIONS = ("auto", "always", "never", "views")
 
 FLAGS = (
     Flag("arms", "", "--arms=ARMS", "What is compared: see above, or a Python file."),
@@ -22,7 +22,8 @@ FLAGS = (
         "evaluate",
         "auto",
         "--evaluate=auto",
-        "Every protocol for each run: auto (where networks do not classify), always or never.",
+        "Every protocol for each run: auto (where networks do not classify), always, never, or "
+        "views (always, and what the two views share).",
     ),
     Flag("together", 1, "--together=1", "So many seeds of an arm are trained in one program."),
     Flag("help", False, "--help", "Show this page."),

@@ -115,7 +115,7 @@ class Judge:
         named = {"random network": random}
         if train.images is not None and test.images is not None:
             views = {"raw pixels": _pixels}
-            if self.dataset.name == "photographs":
+            if self.dataset.name.startswith("photographs"):
                 # Which picture a crop is of shows in its colours: the figure to beat.
                 views["colour histogram"] = colour_histogram
             for name, view in views.items():

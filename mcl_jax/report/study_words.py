@@ -36,7 +36,7 @@ def measure_groups(study: dict[str, Any]) -> dict[str, list[str]]:
 
 def is_share(study: dict[str, Any], name: str) -> bool:
     """Whether a measure is a fraction, to be shown in per cent."""
-    return study["measures"][name]["group"] != "geometry"
+    return study["measures"][name]["group"] not in ("geometry", "views")
 
 
 def mean_cell(study: dict[str, Any], name: str, who: str, arm: str) -> str:

@@ -172,7 +172,9 @@ def shared(arm: Arm, reference: Arm) -> str:
         'other batches (data.batch_size), same initialisation of the networks that both have'
     """
     now, there = flatten(arm.config), flatten(reference.config)
-    other = [name for name in now.keys() | there.keys() if now.get(name) != there.get(name)]
+    # What one method has not, and another has off, does not part them.
+    values = [(name, now.get(name), there.get(name)) for name in now.keys() | there.keys()]
+    other = [name for name, a, b in values if a != b and (a or b)]
 
     def among(*sections: str) -> list[str]:
         return sorted(x for x in other if x.startswith(sections))

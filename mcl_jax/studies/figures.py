@@ -13,6 +13,9 @@ WHO = {
 }
 
 
+VIEWS = "views"  # the group of what is not of networks
+
+
 class Measure(NamedTuple):
     """A way of measuring, and what it says of one run.
 
@@ -56,7 +59,23 @@ def measures(summary: dict[str, Any], evaluation: dict[str, Any] | None) -> dict
                 _who(figure["networks"], best, ensembles),
                 _means(figure["baselines"]),
             )
+        found |= _of_views(evaluation.get("shared"))
     return found
+
+
+def _of_views(shared: dict[str, Any] | None) -> dict[str, Measure]:
+    """The bound on what views share, beside what colours alone tell of it."""
+    if shared is None:
+        return {}
+    reading = shared["views"]
+    protocol = (
+        f"InfoNCE in nats, mean of both directions, at most log {reading['candidates']}, of "
+        f"{reading['rows']} test rows; critic: {reading['critic']}, {reading['parameters']:,} "
+        f"parameters, {reading['steps']} steps of {reading['batch_size']} training rows"
+    )
+    bound, colours = float(reading["bound"]), float(shared["colours"]["bound"])
+    figures = {"mean": bound}
+    return {"shared": Measure("what views share", protocol, VIEWS, figures, {"colours": colours})}
 
 
 def _of_summary(summary: dict[str, Any], split: str) -> dict[str, Measure]:

@@ -216,6 +216,26 @@ def _notes(study: Study, runs: Sequence[Run]) -> list[str]:
                 notes.append(f"{arm.name} has no figures with seed {run.seed}: {run.failure}")
         if waiting:
             notes.append(f"{arm.name} has yet to be run with {len(waiting)} of {len(own)} seeds.")
+        notes += _shortcuts(arm.name, own)
+    return notes
+
+
+def _shortcuts(arm: str, runs: Sequence[Run]) -> list[str]:
+    """Where colours tell most of what the views of an arm share, or as much of the task."""
+    measured = [run.evaluation for run in runs if run.evaluation and run.evaluation.get("shared")]
+    notes = []
+    taken = [x["shared"]["shortcut"] for x in measured if x["shared"]["shortcut"]]
+    if taken:
+        count = f"with {len(taken)} of {len(measured)} seeds"
+        notes.append(f"Warning, {arm}: {count} {taken[0].removesuffix('.')} (the first of them).")
+    answers = [x["figures"]["knn_20"] for x in measured if "knn_20" in x["figures"]]
+    colours = [x["baselines"].get("colour histogram") for x in answers]
+    networks = [x["networks"] for x in answers]
+    if colours and all(colours) and np.mean(colours) >= np.mean(networks):
+        notes.append(
+            f"Warning, {arm}: by 20 neighbours the colour histogram answers as well as the "
+            f"networks, {100 * np.mean(colours):.1f} and {100 * np.mean(networks):.1f} %."
+        )
     return notes
 
 

@@ -22,8 +22,9 @@ class Study(NamedTuple):
         folder: run SEED of ARM is in ``folder/ARM-SEED``.
         arms: differences are from the first one.
         seeds: every arm is run with each.
-        evaluate: whether runs are evaluated by every protocol: ``"always"``, ``"never"`` or
-            ``"auto"``, which is where networks do not classify.
+        evaluate: whether runs are evaluated by every protocol: ``"always"``, ``"never"``,
+            ``"auto"``, which is where networks do not classify, or ``"views"``, which is always,
+            with what the views share.
         together: so many seeds of an arm are trained in one program.
     """
 
@@ -33,6 +34,11 @@ class Study(NamedTuple):
     seeds: tuple[int, ...]
     evaluate: str = "auto"
     together: int = 1
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Of the evaluation of a run."""
+        return (*PARTS, "views") if self.evaluate == "views" else PARTS
 
 
 class Trainer(Protocol):
@@ -49,9 +55,13 @@ class Trainer(Protocol):
         """
 
     def evaluate(
-        self, config: ConfigDict, folder: pathlib.Path, like: dict[str, Any] | None
+        self,
+        config: ConfigDict,
+        folder: pathlib.Path,
+        like: dict[str, Any] | None,
+        parts: tuple[str, ...],
     ) -> None:
-        """Evaluates the `PARTS` of a finished run; writes ``evaluation.json``.
+        """Evaluates parts of a finished run; writes ``evaluation.json``.
 
         ``like`` is the evaluation of a run on the same data, from which baselines without networks
         may be taken.
@@ -108,7 +118,10 @@ def carry_out(study: Study, trainer: Trainer, tell: Callable[[list[Run], str], N
         for seed in study.seeds
         for arm in study.arms
     ]
-    runs = [run._replace(summary=_finished(run), evaluation=_evaluated(run)) for run in runs]
+    runs = [
+        run._replace(summary=_finished(run), evaluation=_evaluated(run, study.parts))
+        for run in runs
+    ]
     for arm in study.arms:
         if any(run.arm is arm and _waits(run) for run in runs):
             trainer.check(arm)
@@ -154,8 +167,8 @@ def _judged(study: Study, run: Run, runs: list[Run], trainer: Trainer) -> Run:
         return run
     if study.evaluate == "auto" and run.summary["test"].get("answers") != "neighbours":
         return run
-    trainer.evaluate(run.config, run.folder, _like(run, runs))
-    return run._replace(evaluation=_evaluated(run))
+    trainer.evaluate(run.config, run.folder, _like(run, runs), study.parts)
+    return run._replace(evaluation=_evaluated(run, study.parts))
 
 
 def _like(run: Run, runs: list[Run]) -> dict[str, Any] | None:
@@ -184,12 +197,12 @@ def _finished(run: Run) -> dict[str, Any] | None:
     return summary if now == before else None
 
 
-def _evaluated(run: Run) -> dict[str, Any] | None:
-    """The evaluation of the run's last step by all `PARTS`."""
+def _evaluated(run: Run, parts: tuple[str, ...]) -> dict[str, Any] | None:
+    """The evaluation of the run's last step by all of these parts."""
     evaluation, summary = _read(run.folder / "evaluation.json"), _read(run.folder / "summary.json")
     if evaluation is None or summary is None or evaluation.get("step") != summary.get("steps"):
         return None
-    return evaluation if set(PARTS) <= set(evaluation.get("parts", ())) else None
+    return evaluation if set(parts) <= set(evaluation.get("parts", ())) else None
 
 
 def _read(path: pathlib.Path) -> dict[str, Any] | None:

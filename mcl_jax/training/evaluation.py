@@ -17,11 +17,14 @@ from mcl_jax.atomic import write_json
 from mcl_jax.config import ConfigError
 from mcl_jax.data import DataError, Dataset, Split
 from mcl_jax.evaluation import PARTS, adapted, evaluate
+from mcl_jax.evaluation.shared import shared_information
 from mcl_jax.training.feed import load_rows
 from mcl_jax.training.fine_tuning import FineTuning, check_suits, fine_tuned
 from mcl_jax.training.loop import judge, restore
 from mcl_jax.training.run import Run, initial_state, predictor
 from mcl_jax.training.source import image_shape
+
+VIEWS = "views"
 
 
 class Wanted(NamedTuple):
@@ -30,7 +33,7 @@ class Wanted(NamedTuple):
     Attributes:
         step: ``"newest"``, ``"best"`` on validation, or the step of a checkpoint.
         source: another data set for features to be judged on; empty is the run's own.
-        parts: some of `mcl_jax.evaluation.PARTS`; empty is all.
+        parts: some of `mcl_jax.evaluation.PARTS` and ``views``; empty is all but ``views``.
         rows: at most so many training rows are used; 0 is ``evaluation.knn_rows``.
         fine_tuning: how all weights are trained on, or None.
         like: the evaluation of a run with the same fields of ``data`` and ``evaluation``, where
@@ -66,7 +69,8 @@ def evaluate_run(
     Returns:
         What the file holds: what `mcl_jax.evaluation.evaluate` gives, with ``name``, ``step``,
         ``source``, ``trained_on``, ``adapted`` (the images' shapes where they had to change),
-        ``seconds``, ``devices`` and ``versions``.
+        ``seconds``, ``devices`` and ``versions``; and for the part ``views`` what
+        `mcl_jax.evaluation.shared.shared_information` gives, as ``shared``.
 
     Raises:
         ConfigError, DataError: the configuration or the data set cannot be used, or a part does
@@ -83,6 +87,7 @@ def evaluate_run(
     given = _checked_shape(dataset.test, shape)
     if wanted.fine_tuning is not None:
         check_suits(config, run, dataset, source)
+    parts = _checked_parts(wanted.parts, config, run, source)
     found = {
         "name": config.name,
         "source": source,
@@ -93,7 +98,7 @@ def evaluate_run(
         **evaluate(
             predictor(run, state),
             dataset,
-            parts=_checked_parts(wanted.parts, config, run, source),
+            parts=[part for part in parts if part != VIEWS],
             random_network=predictor(run, initial_state(config, run, drawn=True)),
             classifies=own and run.method.classifies,
             batch_size=judge(config, run).batch_size,
@@ -102,10 +107,14 @@ def evaluate_run(
             like=wanted.like,
             tell=tell,
         ),
+        "parts": list(parts),
         "seconds": time.perf_counter() - began,
         "devices": f"{len(run.mapper.devices)} {run.mapper.devices[0].device_kind}",
         "versions": {"mcl_jax": mcl_jax.__version__, "jax": jax.__version__},
     }
+    if VIEWS in parts:
+        tell("what the two views share")
+        found |= _shared(found, config, run, shape)
     folder = pathlib.Path(workdir)
     path = folder / file_name("" if own else source)
     write_json(path, found)
@@ -132,14 +141,43 @@ def file_name(source: str) -> str:
 def _checked_parts(
     parts: Sequence[str], config: ConfigDict, run: Run, source: str
 ) -> tuple[str, ...]:
-    """Those that are wanted; raises ConfigError where there are no classifiers to be judged."""
+    """Those that are wanted; raises ConfigError where there is not what they judge."""
     own = source == config.data.source
+    if VIEWS in parts and not own:
+        raise ConfigError(
+            f"part views is of the views that a run learned from, of {config.data.source}, got "
+            f"--source={source}."
+        )
+    if VIEWS in parts and run.method.pair is None:
+        raise ConfigError(
+            f"part views wants a method that contrasts views of an image; positives of "
+            f"{config.method.name} are other images, or its views are still learned."
+        )
     if "classifier" in parts and not (own and run.method.classifies):
         raise ConfigError(
             "part classifier wants networks with a classifier for the data set's classes, and "
             + (f"{config.method.name} trains none." if own else f"{source} has others.")
         )
     return tuple(parts) or tuple(PARTS)
+
+
+def _shared(
+    found: dict[str, Any], config: ConfigDict, run: Run, shape: tuple[int, int, int]
+) -> dict[str, Any]:
+    """The reading of the run's views, of its seed, and notes with the sentences that say it."""
+    assert run.method.pair is not None
+    shared = shared_information(
+        run.method.pair,
+        run.dataset.train,
+        run.dataset.test,
+        seed=config.seed,
+        load=functools.partial(_load, shape=shape),
+    )
+    said = [f"What the two views share: {shared['views']['words']}"]
+    said.append(f"Of their colours alone: {shared['colours']['words']}")
+    if shared["shortcut"]:
+        said.append(f"Warning: {shared['shortcut']}")
+    return {"shared": shared, "notes": [*found["notes"], *said]}
 
 
 def _other(config: ConfigDict, source: str) -> Dataset:

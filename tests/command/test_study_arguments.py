@@ -95,7 +95,10 @@ MISTAKES = [
     ([FILE, ARMS, "--seeds=many"], "--seeds must be a whole number, got 'many'."),
     ([FILE, ARMS, "--together=0"], "--together must be at least 1, got 0."),
     ([FILE, ARMS, "--seeds=1", "--seeds=2"], "--seeds must be given once, got it 2 times."),
-    ([FILE, ARMS, "--evaluate=yes"], "--evaluate must be one of auto, always, never, got 'yes'."),
+    (
+        [FILE, ARMS, "--evaluate=yes"],
+        "--evaluate must be one of auto, always, never, views, got 'yes'.",
+    ),
     ([FILE, ARMS, "--sedes=2"], "there is no flag --sedes; did you mean --seeds?"),
     (
         [FILE, "--arms=a: method.network=1; b"],

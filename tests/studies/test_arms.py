@@ -90,8 +90,8 @@ def arm(name, **changes):
         ({"data__batch_size": 50, "model__name": "resnet20"}, "other batches (data.batch_size), "
          "initialisation may differ (model.name)"),
         ({"method__name": "simclr", "data__sampler": "per_class", "views__recipe": "cifar",
-          "method__head": "mcl"}, "same batches, other views (views.channels, "
-         "views.second_recipe), initialisation may differ (method.name)"),
+          "method__head": "mcl"}, "same batches and views, initialisation may differ "
+             "(method.name)"),
     ],
 )  # fmt: skip
 def test_what_pairs_have_in_common_is_said(changes, expected):

@@ -175,3 +175,29 @@ def test_a_study_without_figures_yet_is_a_value_too(tmp_path):
     runs = carry_out(wanted, Quick(fails=[f"{x}-{s}" for x in GAIN for s in range(3)]), ignore)
     found = results(wanted, runs)
     assert (found["measures"], found["means"], found["complete"]) == ({}, {}, False)
+
+
+def test_what_views_share_is_measured_where_it_is_asked_for(tmp_path):
+    wanted, trainer = study(tmp_path, seeds=2, evaluate="always"), Quick()
+    carry_out(wanted, trainer, ignore)
+    wanted = wanted._replace(evaluate="views")
+    found = results(wanted, carry_out(wanted, trainer, ignore))
+    assert len(trainer.evaluated) == 12
+    steps = wanted.arms[0].config.training.steps
+    shared = found["means"]["shared"]["mean"]["solo"]
+    assert shared["mean"] == pytest.approx(100 / steps + 0.005)
+    assert found["baselines"]["shared"]["colours"]["solo"]["mean"] == pytest.approx(
+        0.9 * shared["mean"]
+    )
+    protocol = found["measures"]["shared"]["protocol"]
+    assert "at most log 256" in protocol
+    assert "12,345 parameters, 400 steps" in protocol
+    warnings = [note for note in found["notes"] if note.startswith("Warning, ")]
+    assert warnings[0] == (
+        "Warning, solo: with 2 of 2 seeds colours alone tell it: a shortcut (the first of them)."
+    )
+    assert warnings[1] == (
+        "Warning, solo: by 20 neighbours the colour histogram answers as well as the networks, "
+        "45.0 and 40.0 %."
+    )
+    assert not any(note.startswith("Warning, cohort: with") for note in warnings)

@@ -7,7 +7,7 @@ import numpy as np
 
 from mcl_jax.report import units
 from mcl_jax.report.lines import read_objects
-from mcl_jax.report.page import curves, provenance, study_pictures, wording
+from mcl_jax.report.page import curves, provenance, reverse_u, study_pictures, wording
 from mcl_jax.report.page.curves import Series
 from mcl_jax.report.page.svg import Picture
 from mcl_jax.report.study_words import (
@@ -34,6 +34,7 @@ def study_values(folder: pathlib.Path, study: dict[str, Any]) -> dict[str, Any]:
         "arms": [_arm(study, arm) for arm in study["arms"]],
         "groups": [_group(study, group, held) for group, held in measure_groups(study).items()],
         "courses": _courses(folder, study),
+        "curves": reverse_u.pictures(study),
         "differences": [picture for picture in found if picture is not None],
         "means": [study_pictures.means_picture(study, name) for name in names],
         "links": [run["workdir"] for run in study["runs"] if _has_page(folder, run)],
