@@ -23,7 +23,7 @@ PAIRS, STEPS, WARM_UP = 15, 10, 3
 def work(words: list[str], plain: bool) -> None:
     """Serves so many steps at once."""
     if plain:
-        Recipe.train = lambda self, keys, images: self.plain(images)
+        Recipe.train = lambda self, keys, images, numbers=None: self.plain(images)
     arguments = parse(words)
     run = loop.ready(arguments.config)
     state = initial_state(arguments.config, run)

@@ -279,6 +279,10 @@ CONTRADICTIONS = [
         "method.pair_weights stand instead of a method.topology, got both: ring.",
     ),
     (
+        {"optimizer.warmup_from": 0.01},
+        "optimizer.warmup_from is for optimizer.warmup_epochs above 0, got 0.01.",
+    ),
+    (
         {"method.teacher": 1},
         "method.teacher must be from 0 to 1, and 0 unless method.topology is teacher, got 1.",
     ),

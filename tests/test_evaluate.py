@@ -104,6 +104,14 @@ def test_features_are_judged_on_other_images(workdir, capsys):
         "part classifier wants networks with a classifier for the data set's classes, and "
         "photographs has others."
     )
+    assert told(capsys, workdir, "--source=photographs", "--parts=views") == (
+        "part views is of the views that a run learned from, of fashion_mnist, got "
+        "--source=photographs."
+    )
+    assert told(capsys, workdir, "--parts=knn,views") == (
+        "part views wants a method that contrasts views of an image; positives of supervised_mcl "
+        "are other images, or its views are still learned."
+    )
     assert told(capsys, workdir, "--source=npz:two") == (
         "--source must be of images with 1 channels, as the networks were trained on, or of gray "
         "or colour images in each other's place, got 2 channels."

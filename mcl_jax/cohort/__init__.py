@@ -11,7 +11,7 @@ A cohort's variables are ``{"params": {KEY: tree}, "batch_stats": {KEY: tree}}``
 the former's leaves without a network axis.
 """
 
-from mcl_jax.cohort.groups import Cohort, Group, apply, init, like, networks_of
+from mcl_jax.cohort.groups import Cohort, Group, apply, apply_patches, init, like, networks_of
 from mcl_jax.cohort.members import (
     load_member,
     parameter_counts,
@@ -20,15 +20,17 @@ from mcl_jax.cohort.members import (
     select,
     size,
 )
-from mcl_jax.cohort.network import Network, network
+from mcl_jax.cohort.network import PATCHES, Network, network
 from mcl_jax.cohort.output import Output, ensemble
 
 __all__ = [
+    "PATCHES",
     "Cohort",
     "Group",
     "Network",
     "Output",
     "apply",
+    "apply_patches",
     "ensemble",
     "init",
     "like",

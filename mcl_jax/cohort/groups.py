@@ -1,14 +1,14 @@
 """Groups of like networks, stacked, and a cohort of some such groups."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
-from mcl_jax.axes import gather
+from mcl_jax.axes import gather, positions
 from mcl_jax.cohort.network import Network
 from mcl_jax.cohort.output import Output
 
@@ -158,6 +158,47 @@ def apply(
     return Output(features, joined, gather(jnp.concatenate(logits), axis_name)), statistics
 
 
+def apply_patches(
+    cohort: Cohort,
+    variables: Any,
+    patches: Images,
+    order: jax.Array,
+    *,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, Any]:
+    """Shows patches to every network, in training, whose jigsaw heads embed those of an image.
+
+    Args:
+        cohort: networks with jigsaw heads.
+        variables: as `apply` has them.
+        patches: [B P, h, w, c], floating, those of an image side by side, or such for each group.
+        order: int [M, B, P], for all networks, in which their heads join patches.
+        axis_name: as `apply` has it.
+
+    Returns:
+        Unit vectors [M, B, D], and the batch statistics as `init` has them.
+
+    Raises:
+        ValueError: there is not one array of patches for each group, or a network has no jigsaw
+            head.
+    """
+    found, statistics, first = [], {}, 0
+    for (name, group), seen in zip(cohort.items(), _of_groups(cohort, patches), strict=True):
+        params, before = variables["params"][name], variables["batch_stats"][name]
+        here = group.size // (1 if axis_name is None else jax.lax.axis_size(axis_name))
+        own = order[first : first + group.size][positions(here, axis_name)]
+
+        def solve(network: Network, variables: Any, order: jax.Array, seen: Any = seen) -> Any:
+            return network.apply(
+                variables, seen, order, train=True, mutable=["batch_stats"], method="solve"
+            )
+
+        embeddings, statistics[name] = _each(group, solve, params, before, own)
+        found.append(embeddings)
+        first += group.size
+    return gather(jnp.concatenate(found), axis_name), statistics
+
+
 def _of_groups(cohort: Cohort, images: Images) -> tuple[jax.Array, ...]:
     """What each group sees."""
     groups = len(cohort.groups)
@@ -174,20 +215,41 @@ def _apply_group(
     group: Group, params: Any, statistics: Any, images: jax.Array, train: bool
 ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], Any]:
     """Features, embeddings and logits [m, B, ...] of a group, and its batch statistics."""
+
+    def see(network: Network, variables: Any) -> tuple[Any, Any]:
+        if not train:
+            return network.apply(variables, images, train=False), variables
+        return network.apply(variables, images, train=True, mutable=["batch_stats"])
+
+    return _each(group, see, params, statistics)
+
+
+def _each(
+    group: Group, run: Callable[..., tuple[Any, Any]], params: Any, statistics: Any, *own: Any
+) -> tuple[Any, Any]:
+    """What every network of a group makes of something, and its batch statistics.
+
+    Args:
+        group: the networks.
+        run: (network, variables, what is its own) to what it makes, [...], and the variables that
+            it has moved.
+        params: of the group.
+        statistics: the same.
+        *own: what each network gets of its own, [m, ...].
+    """
     network = group.network
 
-    def one(params: Any, statistics: Any) -> tuple[Any, Any]:
+    def one(params: Any, statistics: Any, *own: Any) -> tuple[Any, Any]:
         params, statistics = merged(params), merged(statistics)
         held = {part: jax.lax.stop_gradient(params[part]) for part in network.frozen}
         variables = {"params": params | held, "batch_stats": statistics}
-        if not train:
-            return network.apply(variables, images, train=False), _divide(group, statistics)
-        output, moved = network.apply(variables, images, train=True, mutable=["batch_stats"])
+        output, moved = run(network, variables, *own)
         return output, _divide(group, moved.get("batch_stats", {}))
 
     # What is not mapped is computed once: shared stages see the images once for all networks.
     axes: Any = {"shared": None, "members": 0} if group.shared_stages else 0
-    return jax.vmap(one, (axes, axes), (0, axes))(params, statistics)
+    in_axes = (axes, axes) + (0,) * len(own)
+    return jax.vmap(one, in_axes, (0, axes))(params, statistics, *own)
 
 
 def _divide(group: Group, tree: Any, first: bool = False) -> Any:

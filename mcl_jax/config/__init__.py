@@ -6,6 +6,7 @@ A file in ``configs/`` starts from the `default` of a method and changes what di
 
 from mcl_jax.config.checks import check, unknown_field, wanted
 from mcl_jax.config.field import ConfigError, Field
+from mcl_jax.config.presets import PRESETS, Preset, preset, pycontrast, split_smoke
 from mcl_jax.config.table import (
     default,
     extend,
@@ -19,8 +20,10 @@ from mcl_jax.config.table import (
 from mcl_jax.config.workdir import check_workdir, claim, saved_steps
 
 __all__ = [
+    "PRESETS",
     "ConfigError",
     "Field",
+    "Preset",
     "check",
     "check_workdir",
     "claim",
@@ -31,8 +34,11 @@ __all__ = [
     "known_methods",
     "knows_method",
     "own_fields",
+    "preset",
+    "pycontrast",
     "saved_steps",
     "smoke",
+    "split_smoke",
     "unknown_field",
     "wanted",
 ]

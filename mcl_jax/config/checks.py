@@ -41,7 +41,10 @@ def check(config: ConfigDict, devices: int = 1) -> None:
     _check_evaluation(config)
     _check_region(config)
     _check_form(config)
+    _check_jigsaw(config)
     _check_terms(config)
+    _check_views(config)
+    _check_learned_views(config, devices)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -217,11 +220,12 @@ def _check_cohort(config: ConfigDict) -> None:
             "parallel.cohort_devices above 1 wants one model.name, no method.frozen and no "
             "model.shared_stages: only like networks are split over devices."
         )
-    if spread > 1 and config.views.get("channels"):
-        raise ConfigError(
-            "parallel.cohort_devices above 1 wants no views.channels: only like networks are split "
-            "over devices."
-        )
+    for name in ("channels", "frequency"):
+        if spread > 1 and config.views.get(name):
+            raise ConfigError(
+                f"parallel.cohort_devices above 1 wants no views.{name}: only like networks are "
+                f"split over devices."
+            )
     if networks % spread:
         raise ConfigError(
             f"parallel.cohort_devices must divide method.networks, {networks}, got {spread}."
@@ -291,6 +295,11 @@ def _check_optimizer(config: ConfigDict) -> None:
             f"optimizer.milestones must be given for optimizer.schedule step and for no other, got "
             f"{options.milestones} with {options.schedule}."
         )
+    if options.warmup_from and not options.warmup_epochs:
+        raise ConfigError(
+            f"optimizer.warmup_from is for optimizer.warmup_epochs above 0, got "
+            f"{options.warmup_from}."
+        )
     pairs = zip((0, *options.milestones), options.milestones, strict=False)
     if not all(before < after for before, after in pairs):
         raise ConfigError(
@@ -349,6 +358,23 @@ def _check_region(config: ConfigDict) -> None:
         )
 
 
+def _check_jigsaw(config: ConfigDict) -> None:
+    """Networks that learn, by a contrast that reads no denominator off the queries."""
+    share = config.method.get("jigsaw", 0)
+    if share and config.method.get("form") == "nce":
+        raise ConfigError(f"method.jigsaw is for method.form softmax, got {share} with nce.")
+    if share and config.method.frozen:
+        raise ConfigError(
+            f"method.jigsaw wants networks that all learn, and no method.frozen, got {share} with "
+            f"{tuple(config.method.frozen)}."
+        )
+    if share and "vit" in config.model.name:
+        raise ConfigError(
+            f"method.jigsaw wants a model.name that takes images of any size, whose patches are "
+            f"smaller than views, got {config.model.name}."
+        )
+
+
 def _check_terms(config: ConfigDict) -> None:
     """Where mutual contrast is all that is learned from, some of it must count."""
     networks, weights = config.method.networks, config.method.get("weights", {})
@@ -359,3 +385,74 @@ def _check_terms(config: ConfigDict) -> None:
             f"method.weights must hold a term above 0 for method.networks {networks} to learn "
             f"from{', which is vcl' if networks == 1 else ''}, got {dict(weights)}."
         )
+
+
+def _check_learned_views(config: ConfigDict, devices: int) -> None:
+    """Who sees what, and rows whose labels count."""
+    options, data = config.method, config.data
+    if "generators" not in options:
+        return
+    count, own = options.networks, options.generators == "own"
+    if count < 2 or (count % 2 and not own):
+        raise ConfigError(
+            f"method.networks must be {'2 or more' if own else 'even'} for method.generators "
+            f"{options.generators}, got {count}."
+        )
+    if options.seen_channels > 1 and not own:
+        raise ConfigError(
+            f"method.seen_channels is for method.generators own, got {options.seen_channels} with "
+            f"{options.generators}."
+        )
+    if not options.information_weight and not options.class_weight:
+        raise ConfigError(
+            "method.information_weight and method.class_weight are both 0: nothing is learned."
+        )
+    if data.sampler != "shuffled":
+        raise ConfigError(
+            f"data.sampler must be shuffled for a bound on what views share, got {data.sampler}."
+        )
+    labelled, batch = data.labelled_batch, data.batch_size
+    if data.labelled and not labelled:
+        raise ConfigError(
+            f"data.labelled wants data.labelled_batch above 0, got {data.labelled} with 0."
+        )
+    if not labelled:
+        return
+    if labelled > batch - 2 or (data.labelled and labelled > data.labelled):
+        raise ConfigError(
+            f"data.labelled_batch must be at most data.labelled, and leave two of the {batch} rows "
+            f"of a batch, got {labelled} of {data.labelled or 'all'}."
+        )
+    parts = devices * config.training.micro_batches
+    if math.gcd(batch, labelled) % parts:
+        raise ConfigError(
+            f"data.labelled_batch and data.batch_size must be multiples of devices times "
+            f"micro-batches, {parts}, got {labelled} and {batch}."
+        )
+
+
+def _check_views(config: ConfigDict) -> None:
+    """What is divided among networks, and patches in the place of crops."""
+    options = config.views
+    if options.get("channels") and options.get("frequency"):
+        raise ConfigError(
+            f"views.channels and views.frequency each divide a view among networks, got both: "
+            f"{options.channels} and {options.frequency}."
+        )
+    if options.get("learned") and not options.channels:
+        raise ConfigError(
+            f"views.learned wants views.channels, the colour space that its generators change, got "
+            f"{options.learned} without."
+        )
+    if options.get("patch_distance") and not options.patch_size:
+        raise ConfigError(
+            f"views.patch_distance is for a views.patch_size above 0, got {options.patch_distance}."
+        )
+    if not options.get("patch_size"):
+        return
+    for name, off in (("size", "0"), ("crop_scale", "empty")):
+        if options[name]:
+            raise ConfigError(
+                f"views.{name} must be {off} with views.patch_size, whose patches are not cropped "
+                f"or scaled, got {options[name]}."
+            )

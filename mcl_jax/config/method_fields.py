@@ -42,9 +42,26 @@ _CHANNELS: Fields = {
         "a colour space: half of the networks see its first channel, half the other two",
         choices=("", "rgb", "lab", "ydbdr", "yiq", "ycbcr", "hsv"),
     ),
+    "views.learned": Field(
+        "",
+        "workdir or file of a learned_views run, whose generators stand before views.channels; "
+        "{seed} is the run's seed",
+    ),
+    "views.frequency": Field(
+        0.0,
+        "sigma of a blur in pixels of a view: half of the networks see the view blurred, half what "
+        "the blur took away; 0 is off",
+        least=0,
+    ),
 }
 _TWO_VIEWS: Fields = {
     "views.second_recipe": Field("", "of the second view; empty is the first's"),
+    "views.patch_size": Field(
+        0, "side of patches that stand in the place of the two views' crops; 0 is off", least=0
+    ),
+    "views.patch_distance": Field(
+        0, "pixels from the first patch to the second, down and to the right", least=0
+    ),
     **_CHANNELS,
 }
 
@@ -80,6 +97,14 @@ _BANK: Fields = {
         0.5, "of a bank's row; 0 replaces it by the newest embedding", least=0, below=1
     ),
 }
+_JIGSAW: Fields = {
+    "method.jigsaw": Field(
+        0.0,
+        "share of the loss that is of patches of the images, InfoMin's beta; 0 has none",
+        least=0,
+        below=1,
+    ),
+}
 _CLUSTERS: Fields = {
     "method.clusters": Field(
         0, "of k-means over the bank, for neighbours; 0 is one for 43 rows", least=0
@@ -87,6 +112,50 @@ _CLUSTERS: Fields = {
     "method.cluster_runs": Field(3, "clusterings, each from a start of its own", least=1),
     "method.combine": Field(
         "union", "of the clusters of all runs", choices=("union", "intersection")
+    ),
+}
+
+_LEARNED_VIEWS: Fields = {
+    "method.bound": Field(
+        "info_nce",
+        "on what views share: of the batch's other rows, dv of critics without a bound on their "
+        "scores, or of rows drawn from a bank",
+        choices=("info_nce", "dv", "bank"),
+    ),
+    "method.information_weight": Field(1.0, "of the bound, which generators make small", least=0),
+    "method.class_weight": Field(
+        1.0, "of what classifiers of the views lose; 0 has none: unsupervised", least=0
+    ),
+    "method.generators": Field(
+        "shared",
+        "shared: halves of the networks see the first channel and the other two of one; own: each "
+        "network sees the first channels of its own",
+        choices=("shared", "own"),
+    ),
+    "method.seen_channels": Field(1, "1 or 2, for generators own", least=1, below=3),
+    "method.coupling": Field(
+        "additive",
+        "of generators: additive preserves volume, two_way is additive in both directions",
+        choices=("additive", "affine", "two_way"),
+    ),
+    "method.generator_blocks": Field(4, "couplings, or pairs of them, in a generator", least=1),
+    "method.generator_hidden": Field(8, "numbers within a coupling", least=1),
+    "method.generator_rate": Field(
+        5.0, "learning rate of generators and classifiers over the networks'", above=0
+    ),
+    "method.classifier": Field("", "encoder of the views' classifiers; empty is model.name"),
+    **_BANK,
+    "method.negatives": Field(4096, "rows drawn for each anchor, for bound bank", least=1),
+    "data.labelled": Field(
+        0, "class-balanced training rows whose labels count; 0 is all of them", least=0
+    ),
+    "data.labelled_batch": Field(
+        0, "such rows of a batch, for classifiers alone; 0: all rows are for both", least=0
+    ),
+    "views.channels": Field(
+        "rgb",
+        "the colour space whose channels generators change",
+        choices=("rgb", "lab", "ydbdr", "yiq", "ycbcr", "hsv"),
     ),
 }
 
@@ -115,6 +184,7 @@ METHOD_FIELDS: dict[str, Fields] = {
         **_SOFT,
         "method.queue_size": Field(65536, "K, keys of earlier batches", least=1),
         "method.momentum": Field(0.999, "of the networks that make keys", least=0, below=1),
+        **_JIGSAW,
         **_region(),
         **_CHUNKS,
         **_TWO_VIEWS,
@@ -136,6 +206,7 @@ METHOD_FIELDS: dict[str, Fields] = {
         "method.negatives": Field(
             4096, "keys drawn from the region for each anchor; 0 takes all of it", least=0
         ),
+        **_JIGSAW,
         **_region("cave"),
         **_CLUSTERS,
         **_CHANNELS,
@@ -151,6 +222,7 @@ METHOD_FIELDS: dict[str, Fields] = {
         **_CLUSTERS,
         **_CHANNELS,
     },
+    "learned_views": _LEARNED_VIEWS,
 }
 
 # Learning without labels: rows in any order, the papers' temperature and head.
@@ -168,4 +240,6 @@ METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
     "simclr": _WITHOUT_LABELS | {"views.recipe": "simclr", "method.head": "simclr"},
     "instance_discrimination": _WITHOUT_LABELS | {"views.recipe": "instance_discrimination"},
     "local_aggregation": _WITHOUT_LABELS | {"views.recipe": "instance_discrimination"},
+    "learned_views": _WITHOUT_LABELS
+    | {"views.recipe": "imagenet", "views.crop_scale": (0.2, 1.0), "optimizer.weight_decay": 0.0},
 }

@@ -112,9 +112,12 @@ _FIELDS = {
     ),
     "views.padding": Field(4, "pixels on each side before the crop, for recipe cifar", least=0),
     "views.flip": Field(True, "left to right, where the recipe does so; false for digits"),
+    "optimizer.name": Field("sgd", "how gradients move parameters", choices=("sgd", "adam")),
+    "optimizer.beta1": Field(0.9, "decay of adam's mean gradient", least=0, below=1),
+    "optimizer.beta2": Field(0.999, "decay of adam's mean square", least=0, below=1),
     "optimizer.learning_rate": Field(0.1, "at its peak", least=0),
-    "optimizer.momentum": Field(0.9, "0 has none", least=0, below=1),
-    "optimizer.nesterov": Field(True, "Nesterov's momentum"),
+    "optimizer.momentum": Field(0.9, "of sgd; 0 has none", least=0, below=1),
+    "optimizer.nesterov": Field(True, "Nesterov's momentum, of sgd"),
     "optimizer.weight_decay": Field(5e-4, "joins the gradient before momentum", least=0),
     "optimizer.decay_exclude": Field(
         (), "patterns of parameter names that do not decay", items=str
@@ -123,9 +126,12 @@ _FIELDS = {
         0.0, "largest gradient norm of a network; 0 does not clip", least=0
     ),
     "optimizer.schedule": Field(
-        "cosine", "of the learning rate", choices=("cosine", "step", "constant")
+        "cosine",
+        "of the learning rate; pycontrast is InfoMin's cosine, with a floor of gamma^3",
+        choices=("cosine", "step", "constant", "pycontrast"),
     ),
-    "optimizer.warmup_epochs": Field(0.0, "epochs in which the rate rises from 0", least=0),
+    "optimizer.warmup_from": Field(0.0, "learning rate that warm-up rises from", least=0),
+    "optimizer.warmup_epochs": Field(0.0, "epochs in which the rate rises", least=0),
     "optimizer.milestones": Field((), "epochs at which the rate drops, for schedule step"),
     "optimizer.gamma": Field(0.1, "factor at a milestone", above=0),
     "optimizer.per_epoch": Field(False, "moves the rate at epochs alone, as the authors do"),
@@ -266,8 +272,12 @@ def smoke(config: ConfigDict, arg: str) -> ConfigDict:
             # Digits are gray; the photographs are of 14 classes.
             sizes = {"train_size": 196, "validation_size": 98}
             config.data.update({"source": "photographs", **sizes})
+        if config.views.get("patch_size"):
+            config.views.update({"patch_size": 4, "patch_distance": 2})
         if config.model.norm == "grouped":
             config.model.norm_groups = min(config.model.norm_groups, 4)
+        if config.data.get("labelled_batch"):
+            config.data.update({"labelled": 56, "labelled_batch": 5})
         for name, most in _SMALL.items():
             if config.method.get(name, 0) > most:
                 config.method[name] = most

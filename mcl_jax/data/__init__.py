@@ -17,14 +17,18 @@ from mcl_jax.data.decoding import ImageError
 from mcl_jax.data.loading import NAMES, load
 from mcl_jax.data.photographs import colour_histogram
 from mcl_jax.data.samplers import (
+    PartlyLabelled,
     PerClass,
     Sampler,
     Shuffled,
     draw,
+    labelled_run,
+    partly_labelled,
     per_class,
     shuffled,
     steps_per_epoch,
 )
+from mcl_jax.data.stratified import balanced_rows
 from mcl_jax.data.streaming import stream
 
 __all__ = [
@@ -35,17 +39,21 @@ __all__ = [
     "Dataset",
     "ImageError",
     "Load",
+    "PartlyLabelled",
     "PerClass",
     "Rows",
     "Sampler",
     "Shuffled",
     "Split",
     "ahead",
+    "balanced_rows",
     "centre_crop",
     "colour_histogram",
     "draw",
+    "labelled_run",
     "load",
     "middle",
+    "partly_labelled",
     "per_class",
     "random_resized_crop",
     "several",

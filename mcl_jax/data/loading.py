@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Callable
 
 from mcl_jax.data import (
@@ -37,9 +38,10 @@ _FILES: dict[str, Callable[..., Source]] = {
     "parquet": parquet_source.load,
     "tar": tar_source.load,
 }
-_BUNDLED = {
+_BUNDLED: dict[str, Callable[[], Source]] = {
     "fashion_mnist": fashion_mnist.load,
     "photographs": photographs.load,
+    "photographs:64": functools.partial(photographs.load, photographs.LARGE_CROP),
     "digits": digits.load,
 }
 
@@ -129,8 +131,9 @@ def load(
     from those. Rows of files come in an order that does not depend on the kind of the files.
 
     Args:
-        source: ``fashion_mnist``, ``photographs``, ``digits``, ``tfds:NAME``, ``folder:PATH``,
-            ``parquet:PATH``, ``tar:PATH`` or ``npz:PATH``.
+        source: ``fashion_mnist``, ``photographs`` (or ``photographs:64``, of larger crops),
+            ``digits``, ``tfds:NAME``, ``folder:PATH``, ``parquet:PATH``, ``tar:PATH`` or
+            ``npz:PATH``.
         validation_size: validation rows, a multiple of the number of classes; may be 0.
         train_size: training rows, a multiple of the number of classes; None takes all rows
             that are left.

@@ -6,6 +6,7 @@ Nothing is remembered between steps: the batch of step s is the same whatever wa
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,46 @@ class Shuffled:
         return jax.lax.dynamic_slice(self.order(key, epoch), (start,), (self.batch_size,))
 
 
-Sampler = PerClass | Shuffled
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["rows"],
+    meta_fields=["every", "labelled"],
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class PartlyLabelled:
+    """Batches of rows of all and of rows whose labels count; made by ``partly_labelled``.
+
+    Attributes:
+        rows: int32 [S], whose labels count.
+        every: draws from all rows.
+        labelled: draws places in ``rows``.
+    """
+
+    rows: jax.Array
+    every: Shuffled
+    labelled: Shuffled
+
+    @property
+    def batch_size(self) -> int:
+        """B, both kinds of rows."""
+        return self.every.batch_size + self.labelled.batch_size
+
+    @property
+    def num_rows(self) -> int:
+        """N."""
+        return self.every.num_rows
+
+    def __call__(self, key: jax.Array, step: jax.Array | int) -> jax.Array:
+        """Returns the rows of a step, int32 [B], in runs of `labelled_run`."""
+        every_key, labelled_key = jax.random.split(key)
+        every = self.every(every_key, step)
+        labelled = self.rows[self.labelled(labelled_key, step)]
+        runs = self.batch_size // labelled_run(self.batch_size, self.labelled.batch_size)[0]
+        parts = [every.reshape(runs, -1), labelled.reshape(runs, -1)]
+        return jnp.concatenate(parts, axis=1).reshape(-1)
+
+
+Sampler = PerClass | Shuffled | PartlyLabelled
 
 
 @functools.partial(jax.jit, static_argnames="draws")
@@ -179,6 +219,58 @@ def shuffled(num_rows: int, batch_size: int) -> Shuffled:
     return Shuffled(num_rows, batch_size)
 
 
+def partly_labelled(
+    rows: np.ndarray, num_rows: int, *, batch_size: int, labelled_batch: int
+) -> PartlyLabelled:
+    """Makes batches of rows of all, as `shuffled` does, and of rows whose labels count.
+
+    Each kind comes in an order of its own, new each time that all of its rows have come. In a batch
+    they lie in runs of the same pattern, as `labelled_run` tells, so that parts of a batch hold as
+    many of each.
+
+    Args:
+        rows: integers [S], the rows whose labels count.
+        num_rows: N, of all.
+        batch_size: B, both together.
+        labelled_batch: of these, how many are of ``rows``.
+
+    Returns:
+        A sampler; ``sampler(key, step)`` is int32 [B].
+
+    Raises:
+        DataError: either kind is none of a batch, or more than there are.
+
+    Example:
+        >>> sampler = partly_labelled(np.array([7, 9]), 10, batch_size=6, labelled_batch=2)
+        >>> rows = sampler(jax.random.key(0), 3)
+        >>> sorted(rows[jnp.array([2, 5])].tolist()), steps_per_epoch(sampler)
+        ([7, 9], 2)
+    """
+    if not 1 <= labelled_batch < batch_size:
+        raise DataError(
+            f"labelled_batch must be 1 to {batch_size - 1}, a part of the batch, got "
+            f"{labelled_batch}."
+        )
+    if labelled_batch > len(rows):
+        raise DataError(
+            f"labelled_batch must be at most the {len(rows)} labelled rows, got {labelled_batch}."
+        )
+    every = shuffled(num_rows, batch_size - labelled_batch)
+    labelled = shuffled(len(rows), labelled_batch)
+    return PartlyLabelled(jnp.asarray(rows, jnp.int32), every, labelled)
+
+
+def labelled_run(batch_size: int, labelled_batch: int) -> tuple[int, int]:
+    """How a batch of `partly_labelled` lies: runs of so many rows, the last few of each labelled.
+
+    Example:
+        >>> labelled_run(192, 64)
+        (3, 1)
+    """
+    runs = math.gcd(batch_size, labelled_batch)
+    return batch_size // runs, labelled_batch // runs
+
+
 def draw(sampler: Sampler, key: jax.Array, step: jax.Array | int) -> jax.Array:
     """Returns the rows of a step, int32 [B]: ``sampler(key, step)`` as a function."""
     return sampler(key, step)
@@ -186,4 +278,5 @@ def draw(sampler: Sampler, key: jax.Array, step: jax.Array | int) -> jax.Array:
 
 def steps_per_epoch(sampler: Sampler) -> int:
     """Returns how many whole batches the rows make, at least 1."""
+    sampler = sampler.every if isinstance(sampler, PartlyLabelled) else sampler
     return max(1, sampler.num_rows // sampler.batch_size)

@@ -75,6 +75,34 @@ def subset(
     return cut(split, size, None, names=(name, ""), class_names=class_names, seed=seed)[0]
 
 
+def balanced_rows(
+    labels: np.ndarray, size: int, name: str, *, class_names: tuple[str, ...], seed: int
+) -> np.ndarray:
+    """Returns the numbers of ``size`` class-balanced rows, in order; 0 is all rows.
+
+    Args:
+        labels: integers [N].
+        size: how many, a multiple of the number of classes.
+        name: how the caller knows ``size``.
+        class_names: the name of each label.
+        seed: decides which; a smaller size is a part of a larger one.
+
+    Raises:
+        DataError: ``size`` is too large or cannot be class-balanced.
+
+    Example:
+        >>> rows = balanced_rows(np.arange(8) % 2, 4, "size", class_names=("a", "b"), seed=0)
+        >>> np.bincount(rows % 2).tolist()
+        [2, 2]
+    """
+    if not size:
+        return np.arange(len(labels))
+    rng = np.random.default_rng(seed)
+    groups = [rng.permutation(rows) for rows in rows_by_class(labels, len(class_names))]
+    each = _per_class(size, name, [len(rows) for rows in groups], class_names)
+    return np.sort(np.concatenate([rows[:each] for rows in groups]))
+
+
 def cut(
     split: Split,
     first: int,

@@ -5,6 +5,7 @@ To add one, write a function ``(config, setting) -> Method`` and decorate it wit
 """
 
 from mcl_jax.methods import instance_discrimination as _instance_discrimination
+from mcl_jax.methods import learned_views as _learned_views
 from mcl_jax.methods import local_aggregation as _local_aggregation
 from mcl_jax.methods import moco as _moco
 from mcl_jax.methods import simclr as _simclr
@@ -15,5 +16,6 @@ from mcl_jax.methods.registry import create, names, register
 
 __all__ = ["Method", "Setting", "Specs", "Update", "create", "moves_all", "names", "register"]
 
+del _learned_views
 del _instance_discrimination, _local_aggregation, _moco, _simclr
 del _supervised_bank, _supervised_mcl

@@ -13,6 +13,10 @@ running estimate of the softmax's denominator for each pair.
 One network is the papers' method. Two of which each sees its own channels, with ``weights.icl``
 alone, are contrastive multiview coding (CMC, arXiv 1906.05849).
 
+With ``method.jigsaw`` patches of the images are queries too (`jigsaw`); with one network that is
+PIRL (arXiv 1912.01991) as PyContrast has it. They meet the rows that the image's query meets, and
+each has its own region of ranks.
+
 The authors leave an anchor's own row in the pool, so that it can be drawn as a negative of itself,
 and a ball nearly always has it; here it is in no pool. Soft terms run over all rows, or over the
 own row and K drawn from all, whatever the region.
@@ -33,6 +37,7 @@ from mcl_jax.data import Batch
 from mcl_jax.losses import MCLTerms, Partition
 from mcl_jax.losses.bounds import within
 from mcl_jax.methods import banked, drawn_rows, negatives, networks
+from mcl_jax.methods.banked import WithJigsaw
 from mcl_jax.methods.clusters import Clusters, clusters
 from mcl_jax.methods.contrast import soft_temperature, weighted
 from mcl_jax.methods.drawn_rows import Drawn
@@ -78,19 +83,25 @@ def instance_discrimination(config: ConfigDict, setting: Setting) -> Method:
         return params, extras
 
     def objective(
-        outputs: Output, extras: Any, batch: Batch, key: jax.Array
+        outputs: Output | WithJigsaw, extras: Any, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
-        anchors = bank.anchors_of(outputs.embeddings, batch)
-        if config.method.negatives:
-            terms, changed = contrast.with_drawn(extras, anchors, key)
-        else:
-            terms, changed = contrast.with_all(extras, anchors), {}
-        loss = weighted(config, terms._asdict())
+        def terms_of(queries: jax.Array) -> tuple[MCLTerms, dict[str, Any]]:
+            anchors = bank.anchors_of(queries, batch)
+            if config.method.negatives:
+                return contrast.with_drawn(extras, anchors, key)
+            return contrast.with_all(extras, anchors), {}
+
+        seen = outputs.output if isinstance(outputs, WithJigsaw) else outputs
+        terms, changed = terms_of(seen.embeddings)
+        loss, of_patches = weighted(config, terms._asdict()), {}
+        if cohort.jigsaw is not None and isinstance(outputs, WithJigsaw):
+            of_patches = {"jigsaw": weighted(config, terms_of(outputs.jigsaw)[0]._asdict())}
+            loss = cohort.jigsaw.mixed(loss, of_patches["jigsaw"])
         changed["annealing"] = region.after(extras["annealing"], agreed(loss, bank.cohort))
-        changed["bank"] = bank.moved(extras["bank"], outputs.embeddings, batch)
-        read = banked.readings(config, bank, outputs, extras["bank"], batch)
+        changed["bank"] = bank.moved(extras["bank"], seen.embeddings, batch)
+        read = banked.readings(config, bank, seen, extras["bank"], batch)
         outer = region.metrics(extras["annealing"])
-        metrics = {"loss": loss, **terms._asdict(), **outer, **read}
+        metrics = {"loss": loss, **terms._asdict(), **of_patches, **outer, **read}
         return loss, ({**extras, **changed}, metrics)
 
     specs = {"annealing": PartitionSpec()}

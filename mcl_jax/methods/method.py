@@ -95,6 +95,19 @@ def _read_nothing() -> None:
     """A run starts from what is drawn."""
 
 
+def _leave_none(
+    params: Tree, extras: Tree, images: np.ndarray
+) -> Mapping[str, Mapping[str, np.ndarray]]:
+    """A checkpoint is enough."""
+    del params, extras, images
+    return {}
+
+
+def _give_none() -> Mapping[str, Tree]:
+    """All extras are made by ``init``."""
+    return {}
+
+
 def _load_nothing(params: Tree, extras: Tree, weights: Tree) -> tuple[Tree, Tree]:
     """What is drawn stays."""
     del weights
@@ -131,9 +144,22 @@ class Method:
         specs: how parameters and extras lie over the mesh.
         read: () to arrays from files that a run starts from, or None; on the host.
         load: (params, extras, those arrays) to (params, extras).
+        given: () to those of the first extras, by their keys, that the program which makes them is
+            given as inputs, so that it stays the same when they change: ``init`` makes the same.
         crop: what the host cuts out of images that it decodes on the way; None is their middle. A
             tuple is one for each of V views: a batch's images are then [B, V, H, W, c].
         classifies: whether the networks' logits are answers; if not, nearest neighbours answer.
+        pair: (keys [B], uint8 images [B, H, W, c]) to two views of each that are contrasted, as
+            `mcl_jax.meter` takes them; None where positives are other images.
+        alternating: whether updates are made one after the other, in their order, each descending
+            its loss at the parameters that those before it have left, as min-max training has it.
+            Others stand still meanwhile: nothing is differentiated by them. ``begin`` is called
+            once, every update sees the extras that it leaves, and those of the last update, with
+            its metrics, are the step's. If not, all descend at the same parameters.
+        leaves: (params, extras, uint8 images [n, H, W, c]) to files of arrays, by their names, that
+            a finished run leaves in its workdir: ``{"name.npz": {array: ...}}``; on the host, with
+            whole arrays and a few test images. Arrays uint8 [n, H, W, 1 or 3] in ``pictures.npz``
+            are shown on the run's page under their names.
     """
 
     init: Callable[[jax.Array, Batch], tuple[Tree, Tree]]
@@ -146,5 +172,9 @@ class Method:
     specs: Specs = dataclasses.field(default_factory=Specs)
     read: Callable[[], Tree | None] = _read_nothing
     load: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]] = _load_nothing
+    given: Callable[[], Mapping[str, Tree]] = _give_none
     crop: Crop | tuple[Crop | None, ...] | None = None
     classifies: bool = True
+    pair: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None
+    alternating: bool = False
+    leaves: Callable[[Tree, Tree, np.ndarray], Mapping[str, Mapping[str, np.ndarray]]] = _leave_none

@@ -22,6 +22,8 @@ statistics of the whole batch nothing can be dealt: keys share the statistics of
 With a region (MoCoRing, arXiv 2010.02037) the hard terms keep, for each pair of networks, the ring
 of b's queue around ``q_a``, all of it, and one's own key; the soft terms keep every key.
 
+With ``method.jigsaw`` patches of the first view's image are queries too (`jigsaw`).
+
 The queue's rows are split over the data axis. Under pmap, which splits no state, each device holds
 all of them.
 """
@@ -44,6 +46,7 @@ from mcl_jax.methods.assembly import assemble, key_beside_networks, spread_netwo
 from mcl_jax.methods.contrast import bound_temperature, soft_temperature, weighted
 from mcl_jax.methods.dealing import row_dealt_to, runs
 from mcl_jax.methods.diagnostics import diagnostics
+from mcl_jax.methods.jigsaw import branch
 from mcl_jax.methods.method import Method, Setting
 from mcl_jax.methods.one_view import averaged
 from mcl_jax.methods.registry import register
@@ -61,6 +64,7 @@ def moco(config: ConfigDict, setting: Setting) -> Method:
     """
     cohort = networks.build(config, setting)
     sight = seeing(config, setting, cohort, 2)
+    patches = branch(config, setting, cohort, sight)
     region = negatives.region(config, setting)
     options, axes = config.method, setting.axes
     pair_weights = networks.pair_weights(config)
@@ -78,6 +82,7 @@ def moco(config: ConfigDict, setting: Setting) -> Method:
             "momentum": variables,
             "queue": queue._replace(keys=queue.keys.astype(dtype)),
             "annealing": region.init(),
+            "views": sight.numbers(),
         }
 
     def load(params: Any, extras: Any, weights: Any) -> tuple[Any, Any]:
@@ -91,16 +96,16 @@ def moco(config: ConfigDict, setting: Setting) -> Method:
         if groups > 1:
             # The second view in a place is from here on of the row whose key is made there.
             images = batch.images
-            first, second = (images[:, 0], images[:, 1]) if images.ndim == 5 else (images, images)
-            dealt = gather(second, axes.data)[row_dealt_to(batch.position, rows, groups)]
-            batch = batch._replace(images=jnp.stack([first, dealt], axis=1))
+            crops = images if images.ndim == 5 else jnp.stack([images, images], axis=1)
+            dealt = gather(crops[:, 1], axes.data)[row_dealt_to(batch.position, rows, groups)]
+            batch = batch._replace(images=crops.at[:, 1].set(dealt))
         return {**extras, "momentum": moved}, batch
 
     def embed(
         params: Any, extras: Any, batch: Batch, key: jax.Array, train: bool
     ) -> tuple[dict[str, jax.Array], Any]:
         def run(view: int, row: jax.Array, before: Any) -> tuple[jax.Array, Any]:
-            seen = sight.view(view, row_keys(key, row), batch.images)
+            seen = sight.view(view, row_keys(key, row), batch.images, extras["views"])
             output, stats = cohorts.apply(cohort, before, seen, train=train, axis_name=axes.cohort)
             return output.embeddings, averaged(stats, before["batch_stats"], axes.data)
 
@@ -110,6 +115,9 @@ def moco(config: ConfigDict, setting: Setting) -> Method:
         keys, slow_stats = run(1, row_dealt_to(batch.position, rows, groups), slow)
         moved = {**slow, "batch_stats": slow_stats}
         outputs = {"queries": queries, "keys": jax.lax.stop_gradient(keys)}
+        if patches is not None:
+            fast = {"params": params, "batch_stats": batch_stats}
+            outputs["jigsaw"], batch_stats = patches.embed(fast, batch, key, extras["views"])
         return outputs, {**extras, "batch_stats": batch_stats, "momentum": moved}
 
     def objective(
@@ -120,26 +128,34 @@ def moco(config: ConfigDict, setting: Setting) -> Method:
         made = gather(jax.lax.stop_gradient(outputs["keys"]), axes.data, axis=1)
         keys = made[:, row_dealt_to(jnp.arange(rows), rows, rows // groups)]
         own = keys[:, batch.position]
-        # Each device meets all anchors with its part of the queue, or its anchors with all of it.
-        anchors = (gather(queries, queue_axis, axis=1), keys) if queue_axis else (queries, own)
-        terms = losses.mcl_terms(
-            anchors[0],
-            queue.keys,
-            own_keys=anchors[1],
-            temperature=options.temperature,
-            soft_temperature=soft_temperature(config),
-            pair_weights=pair_weights,
-            axis_name=None if queue_axis else axes.data,
-            chunk_size=options.chunk_size or None,
-            keys_axis_name=queue_axis,
-            region=region.bounds(
-                extras["annealing"], anchors[0], queue.keys, keys_axis_name=queue_axis
-            ),
-        )._asdict()
-        loss = weighted(config, terms)
+
+        def contrast(queries: jax.Array) -> dict[str, jax.Array]:
+            # Each device meets all anchors with its part of the queue, or its own with all of it.
+            anchors = gather(queries, queue_axis, axis=1)
+            return losses.mcl_terms(
+                anchors,
+                queue.keys,
+                own_keys=keys if queue_axis else own,
+                temperature=options.temperature,
+                soft_temperature=soft_temperature(config),
+                pair_weights=pair_weights,
+                axis_name=None if queue_axis else axes.data,
+                chunk_size=options.chunk_size or None,
+                keys_axis_name=queue_axis,
+                region=region.bounds(
+                    extras["annealing"], anchors, queue.keys, keys_axis_name=queue_axis
+                ),
+            )._asdict()
+
+        terms = contrast(queries)
+        loss, read = weighted(config, terms), {}
+        if patches is not None:
+            read = {"jigsaw": weighted(config, contrast(outputs["jigsaw"]))}
+            loss = patches.mixed(loss, read["jigsaw"])
         metrics = {
             "loss": loss,
             **terms,
+            **read,
             **region.metrics(extras["annealing"]),
             **diagnostics(queries, own, temperature=bound_temperature(config), axis_name=axes.data),
         }
@@ -164,10 +180,17 @@ def moco(config: ConfigDict, setting: Setting) -> Method:
         embed=embed,
         objective=objective,
         predict=predictor(cohort, sight),
-        crop=sight.crop,
-        extras={"momentum": spread, "queue": Queue(rows_split, whole), "annealing": whole},
+        crop=sight.crop if patches is None else patches.crop,
+        extras={
+            "momentum": spread,
+            "queue": Queue(rows_split, whole),
+            "annealing": whole,
+            "views": whole,
+        },
         begin=begin,
         load=load,
+        given=lambda: {"views": sight.numbers()},
+        pair=sight.pair,
         classifies=False,
     )
 

@@ -4,6 +4,7 @@ import difflib
 import itertools
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -12,13 +13,15 @@ from ml_collections import ConfigDict
 from mcl_jax import losses, models
 from mcl_jax.cohort import Cohort, Group, Network
 from mcl_jax.config import ConfigError
+from mcl_jax.methods.dividing import parts
 from mcl_jax.methods.method import Setting
+from mcl_jax.models.blocks import Layers
 
 
 def build(config: ConfigDict, setting: Setting) -> Cohort:
     """The cohort of ``config.model`` and ``config.method``; consecutive like networks are a group.
 
-    With ``views.channels`` the second half of the networks, which sees other channels, begins one.
+    Networks that see different parts of a view (`parts`) are in different ones.
 
     Raises:
         ConfigError: no encoder has that name, it does not take an option, or float64 is asked of a
@@ -26,8 +29,7 @@ def build(config: ConfigDict, setting: Setting) -> Cohort:
     """
     count = config.method.networks
     frozen = [number in config.method.frozen for number in range(count)]
-    rest = [bool(config.views.get("channels")) and 2 * number >= count for number in range(count)]
-    runs = itertools.groupby(zip(names(config), frozen, rest, strict=True))
+    runs = itertools.groupby(zip(names(config), frozen, parts(config), strict=True))
     groups = [
         Group(_network(config, setting, name, held), len(list(run)), config.model.shared_stages)
         for (name, held, _), run in runs
@@ -45,6 +47,21 @@ def names(config: ConfigDict) -> list[str]:
     """The encoder of each network."""
     given = config.model.name.split(",")
     return given * (config.method.networks // len(given))
+
+
+def encoder(config: ConfigDict, setting: Setting, name: str) -> nn.Module:
+    """An encoder by its name, as `build` gives it to networks, without a head.
+
+    Raises:
+        ConfigError: as `build`.
+    """
+    return _network(config, setting, name, frozen=False).encoder
+
+
+def plain_head(config: ConfigDict) -> nn.Module:
+    """A linear head without normalisation, for scores that have no bound."""
+    dtype, param_dtype = _types(config)
+    return models.PlainHead(config.method.embedding_dim, dtype, param_dtype)
 
 
 def _network(config: ConfigDict, setting: Setting, name: str, frozen: bool) -> Network:
@@ -77,7 +94,16 @@ def _network(config: ConfigDict, setting: Setting, name: str, frozen: bool) -> N
         raise ConfigError(f"model: {error}") from error
     head = models.create_head(config.method.head, config.method.embedding_dim, **options)
     held = ("encoder", "head") if config.method.frozen_heads else ("encoder",)
-    return Network(encoder, head, held if frozen else ())
+    return Network(encoder, head, held if frozen else (), _jigsaw_head(config))
+
+
+def _jigsaw_head(config: ConfigDict) -> models.JigsawHead | None:
+    """With a hidden layer where the head has one."""
+    if not config.method.get("jigsaw"):
+        return None
+    dtype, param_dtype = _types(config)
+    layers = Layers(dtype=dtype, param_dtype=param_dtype)
+    return models.JigsawHead(config.method.embedding_dim, config.method.head != "linear", layers)
 
 
 def _shape(config: ConfigDict, name: str) -> dict[str, Any]:

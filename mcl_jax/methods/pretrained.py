@@ -52,7 +52,8 @@ def load(params: Any, extras: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
     Args:
         params: of a cohort.
         extras: with its ``batch_stats``.
-        weights: as `read` returns them; what a file lacks stays as it was drawn.
+        weights: as `read` returns them; what a file lacks stays as it was drawn, and its jigsaw
+            head is left out where the network has none.
 
     Raises:
         ConfigError: a file's weights are of another network.
@@ -60,7 +61,10 @@ def load(params: Any, extras: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
     variables = {"params": params, "batch_stats": extras["batch_stats"]}
     for number, found in weights.items():
         drawn = flax.traverse_util.flatten_dict(cohort.select(variables, int(number)))
-        member = drawn | flax.traverse_util.flatten_dict(found)
+        parts = {path[:2] for path in drawn}
+        stored = flax.traverse_util.flatten_dict(found)
+        kept = {x: leaf for x, leaf in stored.items() if x[1] != "jigsaw" or x[:2] in parts}
+        member = drawn | kept
         try:
             variables = cohort.replace(
                 variables, int(number), flax.traverse_util.unflatten_dict(member)

@@ -1,6 +1,7 @@
-"""What networks get to see: one view of an image or several, all of its channels or some."""
+"""What networks get to see: one view of an image or several, all of each or a part."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -10,11 +11,16 @@ from ml_collections import ConfigDict
 from mcl_jax import cohort, views
 from mcl_jax.cohort import Cohort, Output
 from mcl_jax.config import ConfigError
+from mcl_jax.methods.dividing import Division, division
 from mcl_jax.methods.method import Setting
 from mcl_jax.methods.one_view import recipe_of, side_lengths
 from mcl_jax.views import Recipe
 from mcl_jax.views.draws import folded
 from mcl_jax.views.steps import Crop
+
+Numbers = Mapping[str, Any]
+_CORNERS = 1000  # the draw of two patches, apart from those of views
+_AGAIN = 1001  # another draw of the same view
 
 
 class Seeing(NamedTuple):
@@ -22,58 +28,130 @@ class Seeing(NamedTuple):
 
     Attributes:
         recipes: one for each view, all of one size.
-        groups: of the cohort.
-        first_groups: so many groups see the first channel alone, the others the other two; 0 where
-            all see all channels.
+        division: what each group gets of a view.
+        patch: side of the two patches of an image that views are made of; 0 has none.
+        distance: pixels from one patch to the other, down and to the right.
     """
 
     recipes: tuple[Recipe, ...]
-    groups: int
-    first_groups: int = 0
+    division: Division
+    patch: int = 0
+    distance: int = 0
 
     @property
     def crop(self) -> Crop | tuple[Crop | None, ...] | None:
         """What the host is to cut out of images that it decodes, as `Method` has it."""
+        if self.patch:
+            return None
         crops = tuple(recipe.crop for recipe in self.recipes)
         return crops if len(crops) > 1 else crops[0]
 
-    def train(self, keys: jax.Array, images: jax.Array) -> tuple[jax.Array, ...]:
+    def numbers(self) -> dict[str, Any]:
+        """What a sweep changes of views without changing their shapes, as arrays.
+
+        Methods keep them in ``extras["views"]`` and pass them on where they show something, so that
+        they are inputs of compiled programs: these stay the same when the numbers change.
+
+        Returns:
+            Shares of a crop and strengths of jitter of each view (`Recipe.numbers`), numbers of the
+            division, and the distance of patches, as far as there are any.
+        """
+        found: dict[str, Any] = {
+            f"view_{number}": recipe.numbers() for number, recipe in enumerate(self.recipes)
+        }
+        found["division"] = self.division.numbers()
+        if self.patch:
+            found["distance"] = jnp.asarray(float(self.distance))
+        return {name: value for name, value in found.items() if jax.tree.leaves(value)}
+
+    def train(
+        self, keys: jax.Array, images: jax.Array, numbers: Numbers | None = None
+    ) -> tuple[jax.Array, ...]:
         """Random views.
 
         Args:
             keys: [B], JAX random keys, one an image; view v draws from ``fold_in(key, v)``.
             images: [B, H, W, c], uint8; or [B, V, H, W, c], a crop for each view, as the host makes
                 them of streamed images.
+            numbers: as `numbers` gives them; None has them in the compiled program, with the same
+                draws.
 
         Returns:
             For each group [B, V, height, width, c], normalised.
         """
-        seen = [self._view(v, keys, images) for v in range(len(self.recipes))]
-        return self._divided(jnp.stack(seen, axis=1))
+        count = len(self.recipes)
+        seen = jnp.stack([self._view(v, keys, images, numbers) for v in range(count)], axis=1)
+        rows = self._divided(seen.reshape(-1, *seen.shape[2:]), numbers)
+        return tuple(x.reshape(-1, count, *x.shape[1:]) for x in rows)
 
-    def view(self, number: int, keys: jax.Array, images: jax.Array) -> tuple[jax.Array, ...]:
+    def view(
+        self, number: int, keys: jax.Array, images: jax.Array, numbers: Numbers | None = None
+    ) -> tuple[jax.Array, ...]:
         """One of the views that `train` makes: for each group [B, height, width, c]."""
-        return self._divided(self._view(number, keys, images))
+        return self._divided(self._view(number, keys, images, numbers), numbers)
 
-    def _view(self, number: int, keys: jax.Array, images: jax.Array) -> jax.Array:
-        """A view with all its channels."""
+    def _view(
+        self, number: int, keys: jax.Array, images: jax.Array, numbers: Numbers | None
+    ) -> jax.Array:
+        """A view that is not divided."""
         crop = images[:, number] if images.ndim == 5 else images
-        return self.recipes[number].train(folded(keys, number), crop)
+        if self.patch:
+            distance = self.distance if numbers is None else numbers["distance"]
+            crop = views.two_patches(folded(keys, _CORNERS), crop, self.patch, distance)[number]
+        own = None if numbers is None else numbers.get(f"view_{number}", {})
+        return self.recipes[number].train(folded(keys, number), crop, own)
 
-    def plain(self, images: jax.Array) -> tuple[jax.Array, ...]:
+    def pair(self, keys: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Two views of each image that the method contrasts, for a meter of what they share.
+
+        Of two recipes one each; of a single one two draws, since what an anchor meets was made of
+        an earlier view. Where groups see different things: the first group's part of the first
+        view and the last group's of the second. All crops are made here, those of the host too.
+
+        Args:
+            keys: [B], JAX random keys, one an image.
+            images: [B, H, W, c], uint8, whole.
+
+        Returns:
+            [B, height, width, ...] twice.
+        """
+        whole = tuple(dataclasses.replace(recipe, cropped=False) for recipe in self.recipes)
+        sight = self if self.patch else self._replace(recipes=whole)
+        last = len(self.recipes) - 1
+        again = keys if last else folded(keys, _AGAIN)
+        return sight.view(0, keys, images)[0], sight.view(last, again, images)[-1]
+
+    def plain(self, images: jax.Array, numbers: Numbers | None = None) -> tuple[jax.Array, ...]:
         """What evaluation shows: for each group [B, height, width, c], nothing random.
+
+        Whatever networks are trained on of a view they see of this one too: its channels or its
+        frequencies. Of networks that are trained on patches each sees the whole image.
 
         Args:
             images: [B, H, W, c], uint8; of [B, V, H, W, c] the first.
+            numbers: as `train` has them.
         """
-        return self._divided(self.recipes[0].plain(images[:, 0] if images.ndim == 5 else images))
+        first = images[:, 0] if images.ndim == 5 else images
+        if self.patch:
+            return self.finish(first, numbers)
+        return self._divided(self.recipes[0].plain(first), numbers)
 
-    def _divided(self, images: jax.Array) -> tuple[jax.Array, ...]:
-        """The channels that each group sees."""
-        if not self.first_groups:
-            return (images,) * self.groups
-        first, rest = images[..., :1], images[..., 1:]
-        return tuple(first if group < self.first_groups else rest for group in range(self.groups))
+    def finish(self, pixels: jax.Array, numbers: Numbers | None = None) -> tuple[jax.Array, ...]:
+        """Pixels that something else has made, as networks see them.
+
+        Args:
+            pixels: [B, H, W, c], uint8, or floating in 0 ... 1, of any size.
+            numbers: as `train` has them.
+
+        Returns:
+            For each group [B, H, W, c], in its colour space, normalised and divided.
+        """
+        return self._divided(self.recipes[0].finish(pixels), numbers)
+
+    def _divided(self, images: jax.Array, numbers: Numbers | None) -> tuple[jax.Array, ...]:
+        """What each group sees of views [B, height, width, c]."""
+        own = None if numbers is None else numbers.get("division", {})
+        return self.division(images, own)
 
 
 def seeing(config: ConfigDict, setting: Setting, networks: Cohort, number: int) -> Seeing:
@@ -87,7 +165,8 @@ def seeing(config: ConfigDict, setting: Setting, networks: Cohort, number: int) 
 
     Raises:
         ConfigError: a view cannot be made of the images, or the second differs in size; channels
-            are to be divided that are not three, or among a number of networks that is odd.
+            are to be divided that are not three, or among a number of networks that is odd; patches
+            do not fit into the images.
     """
     second = "second_recipe" if config.views.get("second_recipe") else "recipe"
     recipes = tuple(
@@ -101,20 +180,12 @@ def seeing(config: ConfigDict, setting: Setting, networks: Cohort, number: int) 
         )
         for field in ("recipe", second)[:number]
     )
-    if number > 1 and setting.image_shape is not None:
+    patch, distance = (config.views.get(f"patch_{name}", 0) for name in ("size", "distance"))
+    if patch and setting.image_shape is not None:
+        _check_room(patch, distance, setting.image_shape)
+    elif number > 1 and setting.image_shape is not None:
         _check_alike(recipes, setting.image_shape)
-    if not config.views.get("channels"):
-        return Seeing(recipes, len(networks.groups))
-    count = networks.size
-    if count % 2:
-        raise ConfigError(
-            f"views.channels wants an even number of method.networks, half of which see the first "
-            f"channel, got {count}."
-        )
-    firsts, before = 0, 0
-    for group in networks.groups:
-        firsts, before = firsts + (2 * before < count), before + group.size
-    return Seeing(recipes, len(networks.groups), firsts)
+    return Seeing(recipes, division(config, networks, recipes[0]), patch, distance)
 
 
 def embed(
@@ -148,7 +219,8 @@ def predictor(networks: Cohort, seen: Seeing) -> Callable[[Any, Any, jax.Array],
 
     def predict(params: Any, extras: Any, images: jax.Array) -> Output:
         variables = {"params": params, "batch_stats": extras["batch_stats"]}
-        return cohort.apply(networks, variables, seen.plain(images), train=False)[0]
+        shown = seen.plain(images, extras["views"])
+        return cohort.apply(networks, variables, shown, train=False)[0]
 
     return predict
 
@@ -164,9 +236,16 @@ def recipe_of_view(
 ) -> Recipe:
     """`recipe_of` in the colour space whose channels are divided, if they are.
 
+    Patches stand in the place of its crop, if views are made of them.
+
     Raises:
-        ConfigError: as `recipe_of`; channels are to be divided of images that have not three.
+        ConfigError: as `recipe_of`; channels are to be divided of images that have not three, or
+            patches to stand in the place of a crop that there is not.
     """
+    patch = config.views.get("patch_size", 0)
+    if patch:
+        image_shape = None if image_shape is None else (patch, patch, image_shape[-1])
+        cropped = True
     space = config.views.get("channels") or "rgb"
     if config.views.get("channels") and image_shape is not None and image_shape[-1] != 3:
         raise ConfigError(
@@ -175,9 +254,25 @@ def recipe_of_view(
         )
     if space != "rgb":
         mean, std = views.SPACES[space]
-    return recipe_of(
+    recipe = recipe_of(
         config, mean, std, image_shape, cropped=cropped, field=field, colour_space=space
     )
+    if patch and recipe.crop is None:
+        raise ConfigError(
+            f"views.patch_size wants a views.{field} that begins with a crop, in whose place "
+            f"patches stand, got {config.views[field]}."
+        )
+    return recipe
+
+
+def _check_room(patch: int, distance: int, image_shape: tuple[int, ...]) -> None:
+    """Raises ConfigError unless both patches fit into an image."""
+    height, width = image_shape[:2]
+    if min(height, width) < patch + distance:
+        raise ConfigError(
+            f"views.patch_size and views.patch_distance want images of {patch} + {distance} pixels "
+            f"a side or more, got {height} x {width}."
+        )
 
 
 def _check_alike(recipes: tuple[Recipe, ...], image_shape: tuple[int, ...]) -> None:

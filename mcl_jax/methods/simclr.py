@@ -54,8 +54,11 @@ def simclr(config: ConfigDict, setting: Setting) -> Method:
 
     def init(key: jax.Array, batch: Batch) -> tuple[Any, Any]:
         variables = cohorts.init(cohort, key, sight.plain(batch.images[:1]))
-        extras = {"batch_stats": variables["batch_stats"], "annealing": region.init()}
-        return variables["params"], extras
+        return variables["params"], {
+            "batch_stats": variables["batch_stats"],
+            "annealing": region.init(),
+            "views": sight.numbers(),
+        }
 
     def embed(
         params: Any, extras: Any, batch: Batch, key: jax.Array, train: bool
@@ -63,7 +66,7 @@ def simclr(config: ConfigDict, setting: Setting) -> Method:
         del train
         before = extras["batch_stats"]
         variables = {"params": params, "batch_stats": before}
-        seen = sight.train(row_keys(key, batch.position), batch.images)
+        seen = sight.train(row_keys(key, batch.position), batch.images, extras["views"])
         output, batch_stats = sights.embed(cohort, variables, seen, axes.cohort)
         batch_stats = averaged(batch_stats, before, axes.data)
         return output.embeddings, {**extras, "batch_stats": batch_stats}
@@ -114,7 +117,9 @@ def simclr(config: ConfigDict, setting: Setting) -> Method:
         objective=objective,
         predict=sights.predictor(cohort, sight),
         crop=sight.crop,
-        extras={"annealing": PartitionSpec()},
+        extras={"annealing": PartitionSpec(), "views": PartitionSpec()},
+        given=lambda: {"views": sight.numbers()},
+        pair=sight.pair,
         classifies=False,
     )
 

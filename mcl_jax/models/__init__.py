@@ -5,6 +5,7 @@ from mcl_jax.models.convolution import CONVOLUTIONS, per_network_convolution, se
 from mcl_jax.models.hcgnet import HCGNet
 from mcl_jax.models.heads import (
     BYOLHead,
+    JigsawHead,
     LinearHead,
     MoCoV2Head,
     Predictor,
@@ -15,6 +16,7 @@ from mcl_jax.models.heads import (
 )
 from mcl_jax.models.imagenet_resnet import ImageNetResNet
 from mcl_jax.models.normalization import BatchNorm, GroupNorm
+from mcl_jax.models.plain_head import PlainHead
 from mcl_jax.models.registry import WITH_WIDTH_AND_STEM, create, names
 from mcl_jax.models.shufflenet import ShuffleNetV2
 from mcl_jax.models.small_resnet import SmallResNet
@@ -30,8 +32,10 @@ __all__ = [
     "GroupNorm",
     "HCGNet",
     "ImageNetResNet",
+    "JigsawHead",
     "LinearHead",
     "MoCoV2Head",
+    "PlainHead",
     "Predictor",
     "ProjectionHead",
     "ShuffleNetV2",

@@ -270,6 +270,52 @@ class Predictor(nn.Module):
         return _wide(_linear(x, self.dim, self.layers, "linear2", self.use_bias))
 
 
+class JigsawHead(nn.Module):
+    """L2(W [g(f_o(1)), ..., g(f_o(9))] + b): nine patches of an image as one embedding.
+
+    The head of InfoMin's jigsaw branch (arXiv 2005.10243), after PIRL (arXiv 1912.01991): each
+    patch is projected by ``g(f) = V f + c``, or with a hidden layer ``V2 ReLU(V1 f + c1) + c2``,
+    the patches are put in an order o, side by side, and projected again. Layers start as PyTorch's.
+    The authors draw the order inside the head; here it is an argument.
+
+    Attributes:
+        dim: width D of the embedding, and of a patch before they are joined.
+        hidden: whether patches pass a hidden layer, as wide as the features.
+        layers: how layers are built.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> head, features = JigsawHead(dim=16), jnp.ones((2, 9, 64))
+        >>> order = jnp.tile(jnp.arange(9), (2, 1))
+        >>> draw = lambda: head.init_with_output(jax.random.key(0), features, order)[0]
+        >>> jax.eval_shape(draw).shape
+        (2, 16)
+    """
+
+    dim: int = 128
+    hidden: bool = False
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, features: Array, order: Array) -> Array:
+        """Projects patches onto the unit sphere, an image together.
+
+        Args:
+            features: ``[B, P, F]``, of P patches.
+            order: int ``[B, P]``, a permutation for each image: place p gets patch ``order[p]``.
+
+        Returns:
+            Unit vectors ``[B, D]``, float32 or wider.
+        """
+        x = features
+        if self.hidden:
+            x = nn.relu(_linear(x, features.shape[-1], self.layers, "linear1"))
+        x = _linear(x, self.dim, self.layers, "linear2" if self.hidden else "linear1")
+        x = jnp.take_along_axis(x, order[:, :, None], axis=1)
+        x = _linear(x.reshape(len(x), -1), self.dim, self.layers, "joined")
+        return l2_normalize(_wide(x))
+
+
 _HEADS: dict[str, type[nn.Module]] = {
     "mcl": ProjectionHead,
     "linear": LinearHead,

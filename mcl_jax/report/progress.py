@@ -16,6 +16,7 @@ _SHORT = {
     "soft_vcl": "svcl",
     "icl": "icl",
     "soft_icl": "sicl",
+    "jigsaw": "jig",
     "accuracy": "acc",
 }
 _LINE_SECONDS = 60

@@ -106,6 +106,11 @@ def check_suits(config: ConfigDict, run: Run, dataset: Dataset, source: str) -> 
             "--finetune shows every network whole images, but views.channels "
             f"{config.views.channels} has shown each a part of the channels."
         )
+    if config.views.get("frequency"):
+        raise ConfigError(
+            "--finetune shows every network whole images, but views.frequency "
+            f"{config.views.frequency} has shown each a part of the frequencies."
+        )
     wanted, given = (x.train.image(0).shape[-1] for x in (run.dataset, dataset))
     if wanted != given:
         raise ConfigError(

@@ -8,7 +8,7 @@ taken over as many groups.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from mcl_jax.axes import Axes, own, pmean, psum, size
 from mcl_jax.data import Batch
-from mcl_jax.methods import Method
+from mcl_jax.methods import Method, Update
+from mcl_jax.training.optimizer import path_name
 from mcl_jax.training.state import Stream, TrainState, stream
 
 Metrics = dict[str, jax.Array]
@@ -44,23 +45,26 @@ class Differentiator(NamedTuple):
     unroll: bool = True
 
     def __call__(
-        self, state: TrainState, batch: Batch
+        self, state: TrainState, batch: Batch, updates: Sequence[Update]
     ) -> tuple[Losses, tuple[Any, ...], Any, Metrics]:
-        """The losses of a step and what each update is to descend.
+        """The losses of a step and what some updates are to descend.
 
         Args:
-            state: the run, as it lies on this device.
-            batch: this device's part of the batch.
+            state: the run, as it lies on this device, after ``method.begin``.
+            batch: this device's part of the batch, after the same.
+            updates: of the method; for one that alternates, those that are now made at once. What
+                they do not move is then not differentiated by, and other losses are left out.
 
         Returns:
-            Losses by name, a gradient for each update of the method, new extras, and metrics;
-            losses and metrics are the same on every device.
+            Losses by name, a gradient for each of the updates, new extras, and metrics; losses and
+            metrics are the same on every device.
         """
         key = jax.random.fold_in(stream(state.key, Stream.STEP), state.step)
         embed_key, objective_key = jax.random.split(key)
-        before, batch = self.method.begin(state.params, state.extras, batch)
+        before, alternating = state.extras, self.method.alternating
 
         def embed(params: Any, part: Batch) -> tuple[Any, Any]:
+            params = _held(params, updates) if alternating else params
             outputs, extras = self.method.embed(params, before, part, embed_key, True)
             return outputs, _changes(extras, before)
 
@@ -68,6 +72,8 @@ class Differentiator(NamedTuple):
             extras = _changed(before, extras)
             loss, (extras, metrics) = self.method.objective(outputs, extras, batch, objective_key)
             named = loss if isinstance(loss, dict) else {"loss": loss}
+            if alternating:
+                named = {update.loss: named[update.loss] for update in updates}
             named, metrics = pmean((named, metrics), self.axes.cohort)
             return own(named, data), (named, extras, metrics)
 
@@ -77,7 +83,7 @@ class Differentiator(NamedTuple):
             embed, losses, own(state.params, data), batch
         )
         gradients = []
-        for update in self.method.updates:
+        for update in updates:
             # The loss is one for all devices: each passes its part of the derivative on.
             cotangents = {
                 name: own(jnp.full_like(value, (name == update.loss) / size(data)), data)
@@ -141,6 +147,16 @@ class Differentiator(NamedTuple):
         return jax.lax.scan(
             lambda total, part: (jax.tree.map(jnp.add, total, function(part)), None), total, rest
         )[0]
+
+
+def _held(params: Any, updates: Sequence[Update]) -> Any:
+    """The parameters, differentiable by those alone that an update moves."""
+
+    def held(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        moves = any(update.moves(path_name(path)) for update in updates)
+        return leaf if moves else jax.lax.stop_gradient(leaf)
+
+    return jax.tree_util.tree_map_with_path(held, params)
 
 
 def _changes(tree: Any, before: Any) -> Any:

@@ -14,7 +14,7 @@ from mcl_jax.data import Batch
 from mcl_jax.training.gradients import Differentiator
 from mcl_jax.training.optimizer import path_name
 from mcl_jax.training.state import TrainState
-from mcl_jax.training.step import Feed, Step
+from mcl_jax.training.step import Feed, Step, descend
 
 # Two different images are this alike to a network that tells nothing apart.
 COLLAPSED = 0.999
@@ -41,10 +41,10 @@ def make_inspection(gradients_of: Differentiator, feed: Feed) -> Step:
 
     def inspect(state: TrainState, data: Any) -> tuple[TrainState, dict[str, Any]]:
         batch = feed(data, state.key, state.step)
-        values, gradients, _, metrics = gradients_of(state, batch)
+        done = descend(gradients_of, state, batch)
         return state, {
-            "metrics": jax.tree.map(jnp.isfinite, {**values, **metrics}),
-            "gradients": jax.tree.map(jnp.isfinite, gradients),
+            "metrics": jax.tree.map(jnp.isfinite, {**done.losses, **done.metrics}),
+            "gradients": jax.tree.map(jnp.isfinite, done.gradients),
         }
 
     return inspect

@@ -14,10 +14,11 @@ from importlib import metadata
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 import mcl_jax
-from mcl_jax import cohort
+from mcl_jax import atomic, cohort
 from mcl_jax import config as config_lib
 from mcl_jax.data import DataWarning
 from mcl_jax.evaluation import Judge
@@ -39,6 +40,7 @@ from mcl_jax.training.source import load_dataset
 from mcl_jax.training.state import TrainState
 from mcl_jax.training.train import Session, train
 
+_SHOWN = 10  # test images that a method may make pictures of
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow", "grain")
 
 
@@ -53,7 +55,7 @@ def train_and_evaluate(
     Args:
         config: `mcl_jax.config.default` with changes.
         workdir: gets ``config.json``, ``metrics.jsonl``, ``log.jsonl``, ``outputs.npz``,
-            ``checkpoints/``, ``tensorboard/`` and ``summary.json``.
+            ``checkpoints/``, ``tensorboard/``, ``summary.json`` and what the method leaves.
         profile_steps: so many steps are traced, into ``profile/``.
 
     Returns:
@@ -102,6 +104,7 @@ def train_and_evaluate(
             )
             state = train(session, state)
             summary = _summary(session, state)
+            _leave_arrays(session, state)
             if processes.is_writer():
                 write_json(folder / "summary.json", summary)
             recorder.event("finished", step=summary["steps"], seconds=summary["seconds"])
@@ -298,6 +301,19 @@ def _devices(run: Run) -> str:
     several = f" of {together} processes" if together > 1 else ""
     spread = f", networks in {run.mapper.cohort} parts" if run.mapper.cohort > 1 else ""
     return f"{len(devices)} {devices[0].device_kind}{several}{spread}"
+
+
+def _leave_arrays(session: Session, state: TrainState) -> None:
+    """Writes what the method leaves besides a checkpoint."""
+    run, test = session.run, session.run.dataset.test
+    params, extras = processes.whole((state.params, state.extras))
+    if not processes.is_writer():
+        return
+    some = np.linspace(0, len(test) - 1, min(_SHOWN, len(test))).astype(int)
+    images = load_rows(test, some, session.config.data.image_size)
+    for name, arrays in run.method.leaves(params, extras, images).items():
+        with atomic.open_to_replace(session.workdir / name, "wb") as file:
+            np.savez_compressed(file, **dict[str, Any](arrays))
 
 
 def _summary(session: Session, state: TrainState) -> dict[str, Any]:

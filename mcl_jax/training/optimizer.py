@@ -1,9 +1,10 @@
-"""Stochastic gradient descent as the papers use it, on stacked parameters.
+"""Stochastic gradient descent as the papers use it, and Adam, on stacked parameters.
 
 Decay masks go by name and clipping by network, since neither rank nor a norm over the whole tree
 means what it does for one network: a stacked bias has rank 2, and a common norm couples networks.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -92,11 +93,14 @@ def _owner(path: tuple[Any, ...], leaf: jax.Array) -> tuple[tuple[str, bool], tu
 def learning_rate(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.Schedule:
     """The learning rate at each step.
 
-    Warm-up rises linearly from 0 to ``learning_rate`` over ``warmup_epochs``; then
+    Warm-up rises linearly from ``warmup_from`` to ``learning_rate`` over ``warmup_epochs``; then
 
     * ``"constant"`` stays,
     * ``"cosine"`` is ``learning_rate (1 + cos(pi t / T)) / 2`` over the steps that are left,
-    * ``"step"`` is multiplied by ``gamma`` at each of ``milestones`` (epochs, from the start).
+    * ``"step"`` is multiplied by ``gamma`` at each of ``milestones`` (epochs, from the start),
+    * ``"pycontrast"`` is in epoch e = 1 ... E, with a floor of ``low = gamma^3 learning_rate``,
+      ``low + (learning_rate - low) (1 + cos(pi e / E)) / 2``, and warm-up rises to its value in
+      the last epoch of warm-up (InfoMin's authors, arXiv 2005.10243; their gamma is 0.1).
 
     With ``per_epoch`` it moves, after warm-up, at the first step of an epoch alone (the authors').
 
@@ -111,6 +115,8 @@ def learning_rate(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax
     warmup = round(config.warmup_epochs * steps_per_epoch)
     peak = config.learning_rate
     after: optax.Schedule
+    if config.schedule == "pycontrast":
+        return _pycontrast(config, warmup, steps, steps_per_epoch)
     if config.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, max(steps - warmup, 1))
     elif config.schedule == "step":
@@ -121,7 +127,7 @@ def learning_rate(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax
         after = optax.piecewise_constant_schedule(peak, drops)
     else:
         after = optax.constant_schedule(peak)
-    rise = optax.linear_schedule(0.0, peak, max(warmup, 1))
+    rise = optax.linear_schedule(config.warmup_from, peak, max(warmup, 1))
     schedule = optax.join_schedules([rise, after], [warmup])
     if not config.per_epoch:
         return schedule
@@ -130,8 +136,24 @@ def learning_rate(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax
     )
 
 
+def _pycontrast(
+    config: ConfigDict, warmup: int, steps: int, steps_per_epoch: int
+) -> optax.Schedule:
+    """A cosine of whole epochs, counted from 1, with a floor; warm-up meets it."""
+    epochs, peak = math.ceil(steps / steps_per_epoch), config.learning_rate
+    low = peak * config.gamma**3
+
+    def after(epoch: Any) -> Any:
+        return low + (peak - low) * (1 + jnp.cos(jnp.pi * epoch / epochs)) / 2
+
+    rise = optax.linear_schedule(
+        config.warmup_from, after(warmup / steps_per_epoch), max(warmup, 1)
+    )
+    return lambda step: jnp.where(step < warmup, rise(step), after(step // steps_per_epoch + 1))
+
+
 def create(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.GradientTransformation:
-    """SGD with momentum; decay joins the gradient before momentum, as in PyTorch.
+    """SGD with momentum, or Adam; decay joins the gradient before either, as in PyTorch.
 
     Args:
         config: ``config.optimizer`` of a run.
@@ -147,11 +169,10 @@ def create(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.Gradie
     if config.weight_decay:
         mask = decay_mask(config.decay_exclude)
         parts.append(optax.add_decayed_weights(config.weight_decay, mask))
-    parts.append(
-        optax.sgd(
-            learning_rate(config, steps, steps_per_epoch),
-            momentum=config.momentum or None,
-            nesterov=config.nesterov,
-        )
-    )
+    rate = learning_rate(config, steps, steps_per_epoch)
+    if config.name == "adam":
+        parts.append(optax.adam(rate, b1=config.beta1, b2=config.beta2))
+    else:
+        momentum = config.momentum or None
+        parts.append(optax.sgd(rate, momentum=momentum, nesterov=config.nesterov))
     return optax.chain(*parts)

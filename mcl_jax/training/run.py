@@ -12,7 +12,16 @@ from ml_collections import ConfigDict
 from mcl_jax import config as config_lib
 from mcl_jax import methods
 from mcl_jax.cohort import Output
-from mcl_jax.data import Batch, Dataset, Sampler, per_class, shuffled, steps_per_epoch
+from mcl_jax.data import (
+    Batch,
+    Dataset,
+    Sampler,
+    balanced_rows,
+    partly_labelled,
+    per_class,
+    shuffled,
+    steps_per_epoch,
+)
 from mcl_jax.methods import Method, Setting
 from mcl_jax.training import fit, optimizer
 from mcl_jax.training import state as states
@@ -159,16 +168,16 @@ def initial_state(config: ConfigDict, run: Run, *, drawn: bool = False) -> Train
         out_shardings=run.mapper.shardings(run.layout),
     )
     weights = None if drawn else run.method.read()
-    return create_in_place(jax.random.key(config.seed), weights)
+    return create_in_place(jax.random.key(config.seed), weights, run.method.given())
 
 
 def _creator(config: ConfigDict, dataset: Dataset, method: Method) -> Callable[..., TrainState]:
-    """The state at step 0 as a function of the run's key and of weights from files."""
+    """The state at step 0 as a function of the run's key, weights from files, given extras."""
     batch = abstract_batch(config, dataset)
 
-    def create(key: jax.Array, weights: Any = None) -> TrainState:
+    def create(key: jax.Array, weights: Any = None, given: Any = None) -> TrainState:
         blank = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), batch)
-        return states.create(method, key, blank, weights)
+        return states.create(method, key, blank, weights, given)
 
     return create
 
@@ -190,6 +199,13 @@ def predictor(run: Run, state: TrainState) -> Callable[[np.ndarray], Output]:
 
 def _sampler(config: ConfigDict, dataset: Dataset) -> Sampler:
     options = config.data
+    if options.get("labelled_batch"):
+        labels, names = dataset.train.labels, dataset.class_names
+        rows = balanced_rows(
+            labels, options.labelled, "labelled", class_names=names, seed=options.seed
+        )
+        sizes = {"batch_size": options.batch_size, "labelled_batch": options.labelled_batch}
+        return partly_labelled(rows, len(labels), **sizes)
     if options.sampler == "shuffled":
         return shuffled(len(dataset.train), options.batch_size)
     return per_class(

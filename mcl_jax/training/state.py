@@ -1,6 +1,7 @@
 """Everything that training changes, as one value."""
 
 import enum
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -57,7 +58,13 @@ def transformation(update: Update) -> optax.GradientTransformation:
     return optax.partition({"moves": update.optimizer, "stays": optax.set_to_zero()}, labels)
 
 
-def create(method: Method, key: jax.Array, batch: Batch, weights: Any = None) -> TrainState:
+def create(
+    method: Method,
+    key: jax.Array,
+    batch: Batch,
+    weights: Any = None,
+    given: Mapping[str, Any] | None = None,
+) -> TrainState:
     """Initialises a run.
 
     Args:
@@ -65,11 +72,13 @@ def create(method: Method, key: jax.Array, batch: Batch, weights: Any = None) ->
         key: JAX random key of the run.
         batch: of which only shapes matter.
         weights: what ``method.read`` has read, if anything.
+        given: what ``method.given`` gives; None leaves what ``method.init`` makes, the same.
 
     Returns:
         The state at step 0.
     """
     params, extras = method.init(stream(key, Stream.INIT), batch)
+    extras = {**extras, **(given or {})}
     if weights is not None:
         params, extras = method.load(params, extras, weights)
     optimizer = tuple(transformation(update).init(params) for update in method.updates)

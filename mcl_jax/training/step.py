@@ -6,12 +6,15 @@ device differentiates its part of it, and gradients are summed over the data axi
 axis, which wants ``check_vma``, every device computes the whole loss from gathered embeddings; the
 average of those equal losses gives each device the gradient of its own networks.
 
+A method's updates are made at the same parameters, or one after the other on the same batch where
+it alternates (`Method`).
+
 A step whose losses or gradients are not all finite changes nothing but ``state.finite``, and no
 step after it changes anything: the state before it is there when the host next looks.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,17 +77,60 @@ def train_step(
     Returns:
         The next state and the step's metrics, the same on every device.
     """
-    method, axes = gradients_of.method, gradients_of.axes
-    values, gradients, extras, metrics = gradients_of(state, batch)
-    fine = jnp.all(jnp.array([all_finite(values), all_finite(gradients)]))
-    finite = state.finite & everywhere(fine, axes.cohort)
-    params, optimizer = state.params, []
-    for update, gradient, old in zip(method.updates, gradients, state.optimizer, strict=True):
-        params, new = _move(update, state.step, gradient, old, params)
-        optimizer.append(new)
-    moved = TrainState(state.step + 1, params, extras, tuple(optimizer), state.key, finite)
+    done = descend(gradients_of, state, batch)
+    fine = jnp.all(jnp.array([all_finite(done.losses), all_finite(done.gradients)]))
+    finite = state.finite & everywhere(fine, gradients_of.axes.cohort)
+    moved = TrainState(state.step + 1, done.params, done.extras, done.optimizer, state.key, finite)
     kept = state._replace(finite=finite)
-    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, kept), metrics
+    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), moved, kept), done.metrics
+
+
+class Descent(NamedTuple):
+    """What a batch does to a state, whether it is finite or not.
+
+    Attributes:
+        params: moved.
+        optimizer: one state for each of the method's updates.
+        extras: new.
+        losses: by name.
+        gradients: one for each update.
+        metrics: of the step.
+    """
+
+    params: Any
+    optimizer: tuple[optax.OptState, ...]
+    extras: Any
+    losses: dict[str, jax.Array]
+    gradients: tuple[Any, ...]
+    metrics: Metrics
+
+
+def descend(gradients_of: Differentiator, state: TrainState, batch: Batch) -> Descent:
+    """Makes the method's updates: all at the same parameters, or one after the other.
+
+    Args:
+        gradients_of: losses and gradients of what is trained.
+        state: the run, as it lies on this device.
+        batch: this device's part of the batch.
+    """
+    method = gradients_of.method
+    begun, batch = method.begin(state.params, state.extras, batch)
+    state = state._replace(extras=begun)
+    turns = [[u] for u in method.updates] if method.alternating else [list(method.updates)]
+    olds, params, extras = iter(state.optimizer), state.params, begun
+    losses: dict[str, jax.Array] = {}
+    metrics: Metrics = {}
+    optimizer: list[optax.OptState] = []
+    gradients: list[Any] = []
+    for updates in turns:
+        now = state._replace(params=params)
+        values, found, extras, metrics = gradients_of(now, batch, updates)
+        losses |= values
+        gradients += found
+        for update, gradient in zip(updates, found, strict=True):
+            params, new = _move(update, state.step, gradient, next(olds), params)
+            optimizer.append(new)
+    return Descent(params, tuple(optimizer), extras, losses, tuple(gradients), metrics)
 
 
 def all_finite(tree: Any) -> jax.Array:

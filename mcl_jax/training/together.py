@@ -89,6 +89,10 @@ def _check_alike(configs: Sequence[ConfigDict]) -> None:
     flat = [config_lib.flatten(config) for config in configs]
     other = [x for x in flat[0] if any(one.get(x) != flat[0][x] for one in flat)]
     unlike = [x for x in other if x not in ("seed", "name")]
+    if "{seed}" in configs[0].views.get("learned", ""):
+        raise ConfigError(
+            "several seeds together want one file of views.learned, but {seed} names one for each."
+        )
     if unlike:
         raise ConfigError(
             f"several seeds together want one configuration, but {unlike[0]} differs."

@@ -19,9 +19,13 @@ from mcl_jax.command import explain, parse
 from mcl_jax.config import ConfigError, Field, fields, known_methods
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import jax
+
     from mcl_jax.data import Dataset, Split
     from mcl_jax.views import Recipe
-    from mcl_jax.views.page import Look
+    from mcl_jax.views.page import Look, Patch
 
 _DESCRIPTION = """\
 Writes a page that shows training images beside views of them, with every number that was drawn for
@@ -47,13 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parse(rest)
         assert arguments is not None
         _write(options.output, _page(arguments.config, options, words))
+        said = _information(arguments.config) if options.information else ""
     except (Exception, KeyboardInterrupt) as error:
         told = explain(error, None)
         if told is None:
             raise
         sys.stderr.write(f"{told[1]}\n")
         return told[0]
-    sys.stdout.write(f"{options.output}\n")
+    sys.stdout.write(f"{said}{options.output}\n")
     return 0
 
 
@@ -63,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", default="8")
     parser.add_argument("--views", default="6")
     parser.add_argument("--output", default="views.html")
+    parser.add_argument("--information", action="store_true")
     parser.add_argument("--help", "-h", action="store_true")
     return parser
 
@@ -114,6 +120,7 @@ def _help() -> str:
         "--images=8": "So many training images are shown,",
         "--views=6": "each with so many views.",
         "--output=views.html": "The page; everything on it is in this one file.",
+        "--information": "Prints how much two views share, in nats; takes a minute or so.",
     }
     flags |= {
         f"--config.{name}={field.default!r}": field.meaning
@@ -124,6 +131,34 @@ def _help() -> str:
         for name, meaning in flags.items()
     ]
     return "\n".join([textwrap.fill(_DESCRIPTION, 100), "", *lines])
+
+
+def _information(config: ConfigDict) -> str:
+    """What the two views that the method contrasts share, as lines."""
+    from mcl_jax.compilation import compiled_programs_kept
+    from mcl_jax.evaluation.shared import shared_information
+    from mcl_jax.training.feed import load_rows
+    from mcl_jax.training.loop import ready
+    from mcl_jax.training.source import image_shape
+
+    run = ready(config)
+    if run.method.pair is None:
+        raise ConfigError(
+            f"--information wants a method that contrasts views of an image, such as moco or "
+            f"simclr, got {config.method.name}."
+        )
+    side = image_shape(config, run.dataset.train)[0]
+
+    def load(split: "Split", rows: np.ndarray) -> np.ndarray:
+        return load_rows(split, rows, side)
+
+    splits = run.dataset.train, run.dataset.test
+    with compiled_programs_kept():
+        found = shared_information(run.method.pair, *splits, seed=config.seed, load=load)
+    lines = [f"Views share: {found['views']['words']}", f"Colours: {found['colours']['words']}"]
+    if found["shortcut"]:
+        lines.append(f"Warning: {found['shortcut']}")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _page(config: ConfigDict, options: argparse.Namespace, words: list[str]) -> str:
@@ -147,12 +182,16 @@ def _page(config: ConfigDict, options: argparse.Namespace, words: list[str]) -> 
     sampled = np.resize(rng.permutation(len(train)), _BATCHES * count * options.views)
     parts, notes = [], _notes_of_method(config)
     for number, field in enumerate(_fields_of_recipes(config)):
-        recipe = _recipe(config, train, field)
+        recipe, patch = _recipe(config, train, field), _patch(config, number)
+        sees, division = _division(config, dataset, recipe)
         images = _images(config, recipe, train, rows)
         others = _images(config, recipe, train, sampled)
-        key = jax.random.fold_in(jax.random.key(config.seed), number)
+        # Both patches of an image are drawn from one key.
+        key = jax.random.fold_in(jax.random.key(config.seed), 0 if patch else number)
         with compiled_programs_kept():
-            look = page.look(recipe, key, images, others, options.views)
+            look = page.look(
+                recipe, key, images, others, options.views, division=division, patch=patch
+            )
         told = page.notes(recipe, images.shape[-1]) + _notes(train, recipe, images)
         notes += [note for note in told if note not in notes]
         parts.append(
@@ -160,10 +199,10 @@ def _page(config: ConfigDict, options: argparse.Namespace, words: list[str]) -> 
                 "field": field,
                 "sentence": _sentence(config, images, look, field),
                 "description": recipes.describe(config.views[field]),
-                "words": page.words(recipe),
+                "words": page.words(recipe, patch),
                 "figures": look.figures,
                 "difference": look.difference,
-                "rows": _rows(dataset, rows, images, look),
+                "rows": _rows(dataset, rows, images, look, sees),
             }
         )
     environment = jinja2.Environment(
@@ -189,24 +228,97 @@ def _page(config: ConfigDict, options: argparse.Namespace, words: list[str]) -> 
 
 
 def _fields_of_recipes(config: ConfigDict) -> list[str]:
-    """The fields that name a recipe, the second only where it is another one."""
+    """The fields that name a recipe, the second only where the second view is made otherwise."""
     second = config.views.get("second_recipe", "")
-    return ["recipe"] + ["second_recipe"] * (second not in ("", config.views.recipe))
+    if second not in ("", config.views.recipe):
+        return ["recipe", "second_recipe"]
+    return ["recipe"] * (2 if config.views.get("patch_size") else 1)
 
 
 def _notes_of_method(config: ConfigDict) -> list[str]:
     """How a method uses views, where it does so in a way of its own."""
     notes = []
     if "second_recipe" in config.views:
-        of_each = "one of each recipe" if len(_fields_of_recipes(config)) > 1 else "of this recipe"
+        several = "second_recipe" in _fields_of_recipes(config)
+        of_each = "one of each recipe" if several else "of this recipe"
         notes.append(f"Method {config.method.name} takes two views of an image, {of_each}.")
     space = config.views.get("channels")
-    if space:
+    if config.views.get("learned"):
+        notes.append(
+            "Networks see learned channels of a view: they are below each view, which is shown as "
+            "it was before."
+        )
+    elif space and _is_divided(config):
         notes.append(
             f"Half of the networks see the first channel of {space} alone, the others the other "
-            f"two; views are shown here with all of their colours, before they are converted."
+            f"two: both are below each view, which is shown before it is converted."
+        )
+    if config.views.get("frequency"):
+        notes.append(
+            f"Half of the networks see a view blurred by {config.views.frequency:g} pixels, the "
+            f"others what the blur took away: both are below each view."
+        )
+    if config.views.get("patch_size"):
+        notes.append(
+            f"The two views of an image are patches of {config.views.patch_size} pixels, the "
+            f"second {config.views.patch_distance} below and to the right of the first: view for "
+            f"view they stand in the same places of the two tables. They take the place of the "
+            f"recipe's crop. Evaluation shows whole images."
         )
     return notes
+
+
+def _is_divided(config: ConfigDict) -> bool:
+    """Whether networks see different parts of a view; generators that learn are not known yet."""
+    from mcl_jax.methods import dividing
+
+    return len(set(dividing.parts(config))) > 1 and "generators" not in config.method
+
+
+def _patch(config: ConfigDict, number: int) -> "Patch | None":
+    """What of an image a view is made of, or None for all of it."""
+    from mcl_jax.views.page import Patch
+
+    size = config.views.get("patch_size", 0)
+    return Patch(number, size, config.views.patch_distance) if size else None
+
+
+def _division(
+    config: ConfigDict, dataset: "Dataset", recipe: "Recipe"
+) -> "tuple[list[str], Callable[[jax.Array], tuple[jax.Array, ...]] | None]":
+    """Who sees what of a view, where networks see different things: in words, and as a function."""
+    import optax
+
+    from mcl_jax.axes import Axes
+    from mcl_jax.methods import Setting, dividing, networks
+    from mcl_jax.training.source import channel_statistics, image_shape
+
+    if not _is_divided(config):
+        return [], None
+    train = dataset.train
+    statistics, shape = channel_statistics(config, train), image_shape(config, train)
+    setting = Setting(
+        dataset.num_classes, *statistics, Axes(), 1, optax.identity(), image_shape=shape
+    )
+    cohort = networks.build(config, setting)
+    division: Callable[[jax.Array], tuple[jax.Array, ...]]
+    division = dividing.division(config, cohort, recipe)
+    if isinstance(division, dividing.Frequencies):
+        division = _of_pixels(division, recipe)
+    words, first = [], 0
+    for group in cohort.groups:
+        last = first + group.size - 1
+        words.append(f"network {first}" if group.size == 1 else f"networks {first} to {last}")
+        first = last + 1
+    return words, division
+
+
+def _of_pixels(
+    division: "Callable[[jax.Array], tuple[jax.Array, ...]]", recipe: "Recipe"
+) -> "Callable[[jax.Array], tuple[jax.Array, ...]]":
+    """A division of views before they are normalised, whose colours are those of the view."""
+    mean, std = np.array(recipe.mean, np.float32), np.array(recipe.std, np.float32)
+    return lambda views: division(views * std + mean)
 
 
 def _recipe(config: ConfigDict, train: "Split", field: str) -> "Recipe":
@@ -216,6 +328,8 @@ def _recipe(config: ConfigDict, train: "Split", field: str) -> "Recipe":
 
     statistics, shape = channel_statistics(config, train), image_shape(config, train)
     recipe = recipe_of_view(config, *statistics, shape, cropped=train.streams, field=field)
+    if config.views.get("patch_size"):
+        return recipe
     return dataclasses.replace(recipe, cropped=False)
 
 
@@ -238,7 +352,7 @@ def _images(config: ConfigDict, recipe: "Recipe", train: "Split", rows: np.ndarr
 
     if train.images is not None:
         return train.images[rows]
-    side = config.data.image_size * (2 if recipe.crop else 1)
+    side = config.data.image_size * (2 if recipe.crop and not recipe.cropped else 1)
     return np.stack([data.centre_crop(train.image(int(row)), side, side) for row in rows])
 
 
@@ -254,7 +368,7 @@ def _sentence(config: ConfigDict, images: np.ndarray, look: "Look", field: str) 
 
 
 def _notes(train: "Split", recipe: "Recipe", images: np.ndarray) -> list[str]:
-    if train.images is not None or recipe.crop is None:
+    if train.images is not None or recipe.crop is None or recipe.cropped:
         return []
     return [
         "These images are streamed. In training the host crops each one while it decodes; here "
@@ -264,7 +378,7 @@ def _notes(train: "Split", recipe: "Recipe", images: np.ndarray) -> list[str]:
 
 
 def _rows(
-    dataset: "Dataset", rows: np.ndarray, images: np.ndarray, look: "Look"
+    dataset: "Dataset", rows: np.ndarray, images: np.ndarray, look: "Look", sees: list[str]
 ) -> list[dict[str, Any]]:
     """Each image with its views, as the template wants them."""
     from mcl_jax.report.page.pictures import data_uri
@@ -279,7 +393,17 @@ def _rows(
                 "name": name,
                 "number": row,
                 "size": f"{image.shape[0]} x {image.shape[1]}",
-                "views": [{"uri": data_uri(x.pixels), "told": x.told} for x in views],
+                "views": [
+                    {
+                        "uri": data_uri(x.pixels),
+                        "told": x.told,
+                        "parts": [
+                            {"who": who, "uris": [data_uri(picture) for picture in part]}
+                            for who, part in zip(sees, x.parts, strict=True)
+                        ],
+                    }
+                    for x in views
+                ],
             }
         )
     return shown

@@ -10,7 +10,7 @@ its own gray: saturation, hue and grayscale leave it as it is.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mcl_jax.views.draws import between, chances, uniforms, whole
+from mcl_jax.views.draws import chances, span, spread, uniforms, whole
 from mcl_jax.views.pixels import (
     by_row,
     check_axes,
@@ -233,13 +233,27 @@ def draw_jitter(
         check_number(name, strength, 0)
     check_number("hue", hue, 0, 0.5)
     check_number("probability", probability, 0, 1)
+    return jitter_of_spans(keys, jitter_spans(**strengths, hue=hue), probability)
+
+
+def jitter_spans(
+    *, brightness: float, contrast: float, saturation: float, hue: float
+) -> dict[str, jax.Array]:
+    """What factors and turns of hue are drawn from: a `draws.span` each, [2]."""
+    strengths = {"brightness": brightness, "contrast": contrast, "saturation": saturation}
+    spans = {name: span(max(0.0, 1.0 - s), 1.0 + s) for name, s in strengths.items()}
+    return spans | {"hue": span(-hue, hue)}
+
+
+def jitter_of_spans(keys: jax.Array, spans: Mapping[str, jax.Array], probability: float) -> Jitter:
+    """`draw_jitter` of `jitter_spans`, which may be known at run time alone."""
     numbers = uniforms(keys, 6)
     fired = numbers[:, 0] < probability
     factors = [
-        jnp.where(fired, between(numbers[:, i + 1], max(0.0, 1.0 - s), 1.0 + s), 1.0)
-        for i, s in enumerate(strengths.values())
+        jnp.where(fired, spread(numbers[:, i + 1], spans[name]), 1.0)
+        for i, name in enumerate(("brightness", "contrast", "saturation"))
     ]
-    turns = jnp.where(fired, between(numbers[:, 4], -hue, hue), 0.0)
+    turns = jnp.where(fired, spread(numbers[:, 4], spans["hue"]), 0.0)
     order = jnp.asarray(_ORDERS)[whole(numbers[:, 5], len(_ORDERS))]
     return Jitter(factors[0], factors[1], factors[2], turns, order)
 

@@ -1,6 +1,7 @@
 """A recipe: the steps that make a network's view of a batch, in their order."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ from mcl_jax.views.fusion import fused
 from mcl_jax.views.geometry import centre_crop, check_size, resize
 from mcl_jax.views.normalization import normalize
 from mcl_jax.views.pixels import check_pixels, to_float
-from mcl_jax.views.steps import Blur, Crop, Drawn, Flip, Gray, Jitter, Shape, Step
+from mcl_jax.views.steps import Adjustable, Blur, Crop, Drawn, Flip, Gray, Jitter, Shape, Step
 
+Numbers = Mapping[str, Mapping[str, jax.Array]]
 MODES = ("exact", "fused")
 _FUSED = (Flip, Blur, Jitter, Gray)  # what may follow the crop in the fused part
 
@@ -98,12 +100,30 @@ class Recipe:
         """The recipe for images that the host has cropped already; other draws stay the same."""
         return dataclasses.replace(self, cropped=self.crop is not None)
 
-    def train(self, keys: jax.Array, images: jax.Array) -> jax.Array:
+    def numbers(self) -> dict[str, dict[str, jax.Array]]:
+        """The numbers that `train` takes when it runs: those of each `Adjustable` step.
+
+        Returns:
+            ``{"step_0": {"scale": ...}}``, by the steps' places.
+        """
+        steps = self.steps[1:] if self.cropped else self.steps
+        return {
+            f"step_{place}": step.numbers()
+            for place, step in enumerate(steps, start=len(self.steps) - len(steps))
+            if isinstance(step, Adjustable)
+        }
+
+    def train(
+        self, keys: jax.Array, images: jax.Array, numbers: Numbers | None = None
+    ) -> jax.Array:
         """A random view of each image.
 
         Args:
             keys: [B], JAX random keys, one an image.
             images: [B, H, W, c], uint8, or floating in 0 ... 1.
+            numbers: as `numbers` gives them, as inputs of a compiled program that stays the same
+                when they change; None has them in the program. Draws are the same to the last bit,
+                views up to how XLA rounds them.
 
         Returns:
             [B, height, width, c], normalised, ``dtype``.
@@ -112,7 +132,7 @@ class Recipe:
             ValueError: the images do not suit a step, or the mean.
         """
         check_pixels(images)
-        return self.apply(images, self.draw(keys, images.shape))
+        return self.apply(images, self.draw(keys, images.shape, numbers))
 
     def plain(self, images: jax.Array) -> jax.Array:
         """The view that evaluation takes: nothing random.
@@ -130,14 +150,17 @@ class Recipe:
         check_pixels(images)
         if self.crop and images.shape[1:3] != check_size(self.crop.size):
             images = _fitted(to_float(images), check_size(self.crop.size))
-        return self._normalized(images)
+        return self.finish(images)
 
-    def draw(self, keys: jax.Array, shape: Shape) -> tuple[Drawn, ...]:
+    def draw(
+        self, keys: jax.Array, shape: Shape, numbers: Numbers | None = None
+    ) -> tuple[Drawn, ...]:
         """What each step draws for images of a shape, none for a crop that is passed over.
 
         Args:
             keys: [B], JAX random keys, one an image.
             shape: B, H, W, c.
+            numbers: as `train` has them.
 
         Returns:
             For each step a dictionary of arrays [B, ...].
@@ -152,13 +175,19 @@ class Recipe:
         for number, step in enumerate(self.steps):
             own = folded(keys, number)
             is_passed = self.cropped and number == 0
-            drawn.append({} if is_passed else step.draw(own, shape))
+            if is_passed:
+                drawn.append({})
+            elif isinstance(step, Adjustable):
+                given = None if numbers is None else numbers[f"step_{number}"]
+                drawn.append(step.draw(own, shape, given))
+            else:
+                drawn.append(step.draw(own, shape))
             shape = shape if is_passed else step.shape(shape)
         return tuple(drawn)
 
     def apply(self, images: jax.Array, drawn: tuple[Drawn, ...]) -> jax.Array:
         """The views of what `draw` has drawn, normalised: [B, height, width, c], ``dtype``."""
-        return self._normalized(self.pixels(images, drawn))
+        return self.finish(self.pixels(images, drawn))
 
     def pixels(self, images: jax.Array, drawn: tuple[Drawn, ...]) -> jax.Array:
         """The same before colour space and normalisation: in 0 ... 1, or bytes if only moved."""
@@ -202,7 +231,15 @@ class Recipe:
             radius=max(reaches, default=0),
         )
 
-    def _normalized(self, images: jax.Array) -> jax.Array:
+    def finish(self, images: jax.Array) -> jax.Array:
+        """What comes after all steps: pixels [B, H, W, c] in the colour space, normalised.
+
+        Args:
+            images: uint8, or floating in 0 ... 1.
+
+        Raises:
+            ValueError: the images do not suit the mean.
+        """
         if images.shape[-1] != len(self.mean):
             raise ValueError(
                 f"images must have {len(self.mean)} channels, one for each number of mean, got "

@@ -17,7 +17,7 @@ from mcl_jax.views.blur import gaussian_blur
 from mcl_jax.views.colour_spaces import convert
 from mcl_jax.views.draws import chances, folded, uniforms, whole
 from mcl_jax.views.geometry import crop_and_resize, draw_crops, flip
-from mcl_jax.views.pixels import check_axes, check_number, check_whole
+from mcl_jax.views.pixels import check_axes, check_number, check_whole, to_float
 
 Recipe = Callable[[jax.Array, jax.Array], jax.Array]
 """Keys [B] and images [B, H, W, c] to views [B, ...]."""
@@ -165,20 +165,23 @@ def channel_split(images: jax.Array, space: str | None = None) -> tuple[jax.Arra
     return images[..., :1], images[..., 1:]
 
 
-def frequency_split(images: jax.Array, sigma: float) -> tuple[jax.Array, jax.Array]:
+def frequency_split(images: jax.Array, sigma: float | jax.Array) -> tuple[jax.Array, jax.Array]:
     """Low and high frequencies: the image blurred, and what the blur took away.
 
     What Makes for Good Views, arXiv 2005.10243: ``Blur(x, sigma)`` and ``x - Blur(x, sigma)``.
 
     Args:
-        images: [B, H, W, c], floating in 0 ... 1.
-        sigma: of the Gaussian, in pixels, above 0.
+        images: [B, H, W, c], floating in 0 ... 1, or normalised: blurring is linear.
+        sigma: of the Gaussian, in pixels, above 0; an array [] or [B] may change without the
+            program being compiled anew, and has all pixels of the image count (`gaussian_blur`).
 
     Returns:
-        [B, H, W, c] in 0 ... 1, and [B, H, W, c] in -1 ... 1, dtype of ``images``.
+        [B, H, W, c] in 0 ... 1, and [B, H, W, c] in -1 ... 1, dtype of ``images``; of normalised
+        images both in units of their spread, the second without their mean.
 
     Raises:
-        ValueError: ``images`` are not floating [B, H, W, c], or ``sigma`` is not above 0.
+        ValueError: ``images`` are not floating [B, H, W, c], or ``sigma``, as a Python
+            number, is not above 0.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -192,10 +195,11 @@ def frequency_split(images: jax.Array, sigma: float) -> tuple[jax.Array, jax.Arr
         raise ValueError(
             f"images must be floating, for a residue is below 0 in places; got {images.dtype}."
         )
-    if not sigma > 0:
+    if isinstance(sigma, int | float) and not sigma > 0:
         raise ValueError(f"sigma must be above 0, got {sigma}.")
-    blurred = gaussian_blur(images, sigma)
-    return blurred, images - blurred
+    wide = to_float(images)  # a difference of halves would lose what the blur took away
+    blurred = gaussian_blur(wide, sigma)
+    return blurred.astype(images.dtype), (wide - blurred).astype(images.dtype)
 
 
 def split_2x2(images: jax.Array) -> jax.Array:
@@ -250,7 +254,9 @@ def combinations(parts: jax.Array, size: int = 2) -> jax.Array:
     return jnp.asarray(parts)[jnp.array(chosen)].mean(axis=1)
 
 
-def two_patches(keys: jax.Array, images: jax.Array, size: int, distance: int) -> jax.Array:
+def two_patches(
+    keys: jax.Array, images: jax.Array, size: int, distance: int | jax.Array
+) -> jax.Array:
     """Two patches of each image, one ``distance`` pixels below and to the right of the other.
 
     What Makes for Good Views, arXiv 2005.10243: patches at (x, y) and (x + d, y + d) share the less
@@ -260,7 +266,8 @@ def two_patches(keys: jax.Array, images: jax.Array, size: int, distance: int) ->
         keys: [B], JAX random keys, one an image.
         images: [B, H, W, c].
         size: pixels a side of a patch, at least 1.
-        distance: pixels in both directions, at least 0.
+        distance: pixels in both directions, at least 0; an array [] may change without the program
+            being compiled anew, and is not compared with the images' sides.
 
     Returns:
         [2, B, size, size, c], dtype of ``images``.
@@ -277,17 +284,28 @@ def two_patches(keys: jax.Array, images: jax.Array, size: int, distance: int) ->
         (2, 2, 8, 8, 3)
     """
     check_axes(images)
+    return _patches(
+        images, draw_two_patches(keys, images.shape[1], images.shape[2], size, distance), size
+    )
+
+
+def draw_two_patches(
+    keys: jax.Array, height: int, width: int, size: int, distance: int | jax.Array
+) -> jax.Array:
+    """Draws where `two_patches` cuts: int32 [B, 2, 2], row and column of each patch."""
     check_number("size", size, 1)
-    check_number("distance", distance, 0)
-    _, height, width, _ = images.shape
-    if min(height, width) < size + distance:
+    least = size
+    if isinstance(distance, int):
+        check_number("distance", distance, 0)
+        least += distance
+    if min(height, width) < least:
         raise ValueError(
-            f"images must have sides of at least size + distance = {size + distance} pixels, "
+            f"images must have sides of at least size + distance = {least} pixels, "
             f"got {height} x {width}."
         )
-    room = jnp.array([height, width]) - size - distance + 1
-    corners = whole(uniforms(keys, 2), room)
-    return _patches(images, jnp.stack([corners, corners + distance], axis=1), size)
+    distance = jnp.asarray(distance).astype(jnp.int32)
+    corners = whole(uniforms(keys, 2), jnp.array([height, width]) - size - distance + 1)
+    return jnp.stack([corners, corners + distance], axis=1)
 
 
 class Jigsaw(NamedTuple):
@@ -455,7 +473,8 @@ def _patches(images: jax.Array, corners: jax.Array, size: int) -> jax.Array:
     """Squares at ``corners`` [B, P, 2] of the images: [P, B, size, size, c]."""
 
     def cut(image: jax.Array, corner: jax.Array) -> jax.Array:
-        return lax.dynamic_slice(image, (*corner, 0), (size, size, image.shape[-1]))
+        first = jnp.zeros_like(corner[0])  # of one dtype with the corner, whatever the widest is
+        return lax.dynamic_slice(image, (*corner, first), (size, size, image.shape[-1]))
 
     of_one = jax.vmap(cut, in_axes=(None, 0))
     return jax.vmap(of_one, out_axes=1)(images, corners)

@@ -35,6 +35,23 @@ def between(numbers: jax.Array, low: float, high: float) -> jax.Array:
     return low + (high - low) * numbers
 
 
+def span(low: float, high: float) -> jax.Array:
+    """A range as its least number and its width, [2], as `spread` takes it.
+
+    The width is rounded once, so that draws are those of `between` to the last bit.
+
+    Example:
+        >>> span(0.25, 1.0).tolist()
+        [0.25, 0.75]
+    """
+    return jnp.asarray([low, high - low])
+
+
+def spread(numbers: jax.Array, least_and_width: jax.Array) -> jax.Array:
+    """Uniform numbers on [0, 1) as uniform numbers on a `span`."""
+    return least_and_width[0] + least_and_width[1] * numbers
+
+
 def whole(numbers: jax.Array, count: int | jax.Array) -> jax.Array:
     """Uniform numbers on [0, 1) as uniform whole numbers 0 ... count - 1, int32."""
     return jnp.minimum(jnp.floor(numbers * count).astype(jnp.int32), count - 1)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mcl_jax.views import resampling
-from mcl_jax.views.draws import between, chances, uniforms, whole
+from mcl_jax.views.draws import between, chances, span, spread, uniforms, whole
 from mcl_jax.views.pixels import (
     by_row,
     check_axes,
@@ -155,8 +155,15 @@ def draw_crops(
     """
     check_range("scale", scale, 0, open_below=True)
     check_range("ratio", ratio, 0, open_below=True)
+    return crops_of_areas(keys, height, width, span(*scale), ratio)
+
+
+def crops_of_areas(
+    keys: jax.Array, height: int, width: int, areas: jax.Array, ratio: Sequence[float]
+) -> jax.Array:
+    """`draw_crops` of a `draws.span` of areas, [2], which may be known at run time alone."""
     numbers = uniforms(keys, 2 * _TRIES + 2)
-    areas = height * width * between(numbers[:, :_TRIES], *scale)
+    areas = height * width * spread(numbers[:, :_TRIES], areas)
     ratios = jnp.exp(between(numbers[:, _TRIES:-2], math.log(ratio[0]), math.log(ratio[1])))
     widths, heights = (
         jnp.round(jnp.sqrt(area)).astype(jnp.int32) for area in (areas * ratios, areas / ratios)

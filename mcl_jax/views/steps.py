@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from mcl_jax.views import blur, colour, geometry
-from mcl_jax.views.draws import chances
+from mcl_jax.views.draws import chances, span
 from mcl_jax.views.erasing import blank, draw_cutout
 from mcl_jax.views.geometry import Interpolation, Size
 from mcl_jax.views.pixels import check_number, check_range, check_whole, select
@@ -65,6 +65,23 @@ class Step(abc.ABC):
     def shape(self, shape: Shape) -> Shape:
         """The shape of what `apply` makes of images of a shape."""
         return shape
+
+
+class Adjustable(Step):
+    """A step some of whose numbers may be given when the compiled program runs.
+
+    They are inputs then and no part of the program, which is the same whatever they are.
+    """
+
+    @abc.abstractmethod
+    def numbers(self) -> dict[str, jax.Array]:
+        """Those numbers as arrays, from the attributes."""
+
+    @abc.abstractmethod
+    def draw(
+        self, keys: jax.Array, shape: Shape, numbers: Mapping[str, jax.Array] | None = None
+    ) -> Drawn:
+        """As `Step.draw`, by ``numbers``; None takes those of `numbers`, with the same result."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +134,7 @@ class PadCrop(Step):
 
 
 @dataclasses.dataclass(frozen=True)
-class Crop(Step):
+class Crop(Adjustable):
     """A random part of the image, scaled to one size: torchvision's ``RandomResizedCrop``.
 
     Attributes:
@@ -145,10 +162,16 @@ class Crop(Step):
         check_range("ratio", self.ratio, 0, open_below=True)
         geometry.check_sampling(self.interpolation, antialias=True)
 
-    def draw(self, keys: jax.Array, shape: Shape) -> Drawn:
+    def numbers(self) -> dict[str, jax.Array]:
+        """The shares of the area: least and width of their range, [2]."""
+        return {"scale": span(*self.scale)}
+
+    def draw(
+        self, keys: jax.Array, shape: Shape, numbers: Mapping[str, jax.Array] | None = None
+    ) -> Drawn:
         """Boxes inside the images: int32 [B, 4], top, left, height, width."""
-        box = geometry.draw_crops(keys, shape[1], shape[2], scale=self.scale, ratio=self.ratio)
-        return {"box": box}
+        areas = (self.numbers() if numbers is None else numbers)["scale"]
+        return {"box": geometry.crops_of_areas(keys, shape[1], shape[2], areas, self.ratio)}
 
     def apply(self, images: jax.Array, drawn: Drawn) -> jax.Array:
         """The boxes, scaled."""
@@ -211,7 +234,7 @@ class Flip(Step):
 
 
 @dataclasses.dataclass(frozen=True)
-class Jitter(Step):
+class Jitter(Adjustable):
     """Brightness, contrast, saturation and hue in random order: torchvision's ``ColorJitter``.
 
     Gray images keep their saturation and hue.
@@ -236,10 +259,18 @@ class Jitter(Step):
         check_number("hue", self.hue, 0, 0.5)
         check_number("probability", self.probability, 0, 1)
 
-    def draw(self, keys: jax.Array, shape: Shape) -> Drawn:
+    def numbers(self) -> dict[str, jax.Array]:
+        """What factors and the turn of hue are drawn from: least and width of a range each, [2]."""
+        names = ("brightness", "contrast", "saturation", "hue")
+        return colour.jitter_spans(**{name: getattr(self, name) for name in names})
+
+    def draw(
+        self, keys: jax.Array, shape: Shape, numbers: Mapping[str, jax.Array] | None = None
+    ) -> Drawn:
         """Factors, the turn of hue, and their order: the fields of `colour.Jitter`."""
         del shape
-        return colour.draw_jitter(keys, **dataclasses.asdict(self))._asdict()
+        spans = self.numbers() if numbers is None else numbers
+        return colour.jitter_of_spans(keys, spans, self.probability)._asdict()
 
     def apply(self, images: jax.Array, drawn: Drawn) -> jax.Array:
         """Jittered images."""

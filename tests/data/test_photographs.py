@@ -24,6 +24,14 @@ def test_photographs_are_the_same_every_time(source):
     np.testing.assert_array_equal(again.train.images, source.train.images)
 
 
+def test_larger_crops_have_content_too():
+    large = data.load("photographs:64", validation_size=14, train_size=28)
+    assert large.train.images.shape == (28, 64, 64, 3)
+    assert large.test.images.mean(-1).std((1, 2)).min() >= photographs.FLAT
+    rows = large.test.images[:14]  # one of each picture, none twice
+    assert len({row.tobytes() for row in rows}) == 14
+
+
 def test_cells_are_dealt_once_and_crops_stay_in_theirs():
     # Every pixel of the picture is its own colour, so a crop tells where it was cut.
     place = np.arange(256 * 192).reshape(256, 192)

@@ -124,7 +124,7 @@ def embedder(config, run):
         of_step = jax.random.fold_in(stream(key, Stream.STEP), step)
         for_views, for_draws = jax.random.split(of_step)
         batch = Batch(jnp.asarray(images)[rows], rows, rows, jnp.arange(len(rows)))
-        extras = {"batch_stats": batch_stats}
+        extras = {"batch_stats": batch_stats, "views": {}}
         outputs, _ = made.embed(params, extras, batch, for_views, True)
         return outputs.embeddings, rows, for_draws
 

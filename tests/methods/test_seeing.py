@@ -53,6 +53,25 @@ def test_half_of_the_networks_see_the_first_channel_and_half_the_rest():
     assert shown.recipes[0].mean == SPACES["lab"].mean
 
 
+def test_a_pair_is_of_two_views_and_of_both_halves():
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8))
+    keys = jax.random.split(jax.random.key(0), 4)
+    shown = sight()
+    pair = shown.pair(keys, images)
+    for v in (0, 1):
+        assert np.array_equal(pair[v], shown.view(v, keys, images)[0])
+    halves = sight(channels="lab")
+    first, second = halves.pair(keys, images)
+    assert np.array_equal(first, halves.view(0, keys, images)[0])
+    assert np.array_equal(second, halves.view(1, keys, images)[1])
+    # A single view is drawn twice; crops of the host are made here.
+    one = sight(recipe="imagenet", cropped=True)
+    one = one._replace(recipes=one.recipes[:1])
+    drawn = one.pair(keys, images)
+    assert not np.array_equal(*drawn)
+    assert np.array_equal(one.pair(keys, images)[0], drawn[0])
+
+
 def test_the_host_crops_as_each_view_wants():
     second = {"recipe": "imagenet", "second_recipe": "moco_v1"}
     crops = sight(cropped=True, **second).crop

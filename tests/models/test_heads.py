@@ -150,3 +150,28 @@ def test_head_in_groups():
 def test_heads_that_there_are_not(name, dim, message):
     with pytest.raises(ValueError, match=message):
         models.create_head(name, dim)
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_jigsaw_head_joins_patches_in_their_order(hidden):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(3, 9, 6)).astype(np.float32)
+    order = np.stack([rng.permutation(9) for _ in range(3)])
+    head = models.JigsawHead(4, hidden)
+    out, variables = jax.jit(head.init_with_output)(jax.random.key(0), features, order)
+    layers = {
+        name: (np.asarray(x["kernel"]), np.asarray(x["bias"]))
+        for name, x in variables["params"].items()
+    }
+    x = features
+    if hidden:
+        kernel, bias = layers["linear1"]
+        assert kernel.shape == (6, 6)
+        x = np.maximum(x @ kernel + bias, 0)
+    kernel, bias = layers["linear2" if hidden else "linear1"]
+    x = x @ kernel + bias
+    joined = np.stack([np.concatenate([x[i, p] for p in order[i]]) for i in range(3)])
+    kernel, bias = layers["joined"]
+    expected = joined @ kernel + bias
+    expected /= np.linalg.norm(expected, axis=-1, keepdims=True)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-6)

@@ -143,3 +143,38 @@ def test_warm_up_rises_at_every_step_even_where_the_rest_moves_by_epoch():
 def test_milestones_at_one_step_multiply():
     found = rates(schedule="step", milestones=(3.0, 3.01), gamma=0.1)
     np.testing.assert_allclose(found[35], 0.001, rtol=1e-5)
+
+
+@pytest.mark.parametrize("warm", [0, 3])
+def test_pycontrasts_cosine_has_a_floor_and_counts_epochs_from_one(warm):
+    """The authors': lr_e of e = 1 ... E, and warm-up to its value in the last epoch of warm-up."""
+    options = {"warmup_epochs": float(warm), "warmup_from": 0.01}
+    found = rates(schedule="pycontrast", learning_rate=0.06, **options)
+    low = 0.06 * 0.1**3
+    by_epoch = low + (0.06 - low) * (1 + np.cos(np.pi * np.arange(1, 11) / 10)) / 2
+    expected = np.repeat(by_epoch, 10)
+    if warm:
+        rise = np.arange(10 * warm) / (10 * warm)
+        expected[: 10 * warm] = 0.01 + (by_epoch[warm - 1] - 0.01) * rise
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(found[-1], low, rtol=1e-5)
+
+
+def test_warm_up_rises_from_where_it_is_told():
+    found = rates(schedule="step", milestones=(3.0,), warmup_epochs=2.0, warmup_from=0.01)
+    np.testing.assert_allclose(found[:20], 0.01 + 0.09 * np.arange(20) / 20, rtol=1e-5)
+
+
+def test_adam_is_pytorchs_formula():
+    """Decay joins the gradient; moments are corrected for their start at zero."""
+    made = options(schedule="constant", name="adam", beta1=0.5, beta2=0.999, learning_rate=1e-3)
+    gradients = [stacked(seed) for seed in (1, 2, 3)]
+    found = run(optimizer.create(made, 10, 10), stacked(), gradients)["conv"]["kernel"]
+    value = np.asarray(stacked()["conv"]["kernel"], np.float64)
+    mean, square = np.zeros_like(value), np.zeros_like(value)
+    for step, gradient in enumerate(gradients, start=1):
+        decayed = np.asarray(gradient["conv"]["kernel"]) + 5e-4 * value
+        mean, square = 0.5 * mean + 0.5 * decayed, 0.999 * square + 0.001 * decayed**2
+        scale = np.sqrt(square / (1 - 0.999**step)) + 1e-8
+        value = value - 1e-3 * mean / (1 - 0.5**step) / scale
+    np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-7)

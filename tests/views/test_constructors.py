@@ -110,6 +110,9 @@ def test_frequencies_add_up_to_the_image():
     np.testing.assert_allclose(blurred + residue, images, atol=1e-6)
     assert residue.min() < 0
     assert np.var(blurred) < np.var(images)
+    # A sigma that is an array has all pixels count, of which those beyond four sigma hardly do.
+    (low, _), _ = jax.jit(lambda x, s: (frequency_split(x, s), 0))(images, 0.7)
+    np.testing.assert_allclose(low, blurred, atol=1e-3)
 
 
 def test_quarters_are_the_corners():
@@ -142,6 +145,8 @@ def test_patches_lie_at_a_distance_anywhere_in_the_image():
     cut = jax.jit(functools.partial(two_patches, size=size, distance=distance))
     views = np.asarray(cut(keys(rows), images))
     assert views.shape == (2, rows, 3, 3, 2)
+    given = jax.jit(functools.partial(two_patches, size=size))
+    np.testing.assert_array_equal(views, given(keys(rows), images, distance=jnp.array(distance)))
     corners = views[0, :, 0, 0].astype(int)
     np.testing.assert_array_equal(views[1, :, 0, 0], corners + distance)
     inside = np.stack(np.meshgrid(np.arange(3), np.arange(3), indexing="ij"), axis=-1)

@@ -1,5 +1,6 @@
 """``python -m mcl_jax.views``: the page that it writes, and what it says of mistakes."""
 
+import functools
 import pathlib
 import re
 import subprocess
@@ -8,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from mcl_jax import views
+from mcl_jax import meter, views
+from mcl_jax.evaluation import shared
 from mcl_jax.views import __main__ as command
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -61,11 +63,47 @@ def test_a_page_of_two_views_shows_both_recipes(tmp_path):
     words += ["--config.data.validation_size=0"]
     assert command.main([*words, "--images=1", "--views=1", f"--output={page}"]) == 0
     text = page.read_text(encoding="utf-8")
-    assert text.count("data:image/png;base64,") == 2 * (1 + 1)
+    # Below the view the first channel, and the other two apart.
+    assert text.count("data:image/png;base64,") == 2 * (1 + 1 + 1 + 2)
+    assert "what network 1 sees of it" in text
     assert text.index("recipe of the first view") < text.index("recipe of the second view")
     assert "Method moco takes two views of an image, one of each recipe." in text
     assert "Half of the networks see the first channel of lab alone" in text
     assert text.count("convert to lab") == 2
+
+
+def test_what_two_views_share_is_printed(tmp_path, capsys, monkeypatch):
+    quick = functools.partial(
+        shared.shared_information, settings=meter.Settings(steps=2, batch_size=16, width=4)
+    )
+    monkeypatch.setattr(shared, "shared_information", quick)
+    page = f"--output={tmp_path / 'views.html'}"
+    words = [page, "--images=1", "--views=1", "--information", "--config.data.batch_size=16"]
+    assert command.main(["--config=configs/sweep_views.py:smoke", *words]) == 0
+    views_share, colours, *warned, written = capsys.readouterr().out.splitlines()
+    assert views_share.startswith("Views share: InfoNCE ")
+    assert colours.startswith("Colours: InfoNCE ")
+    assert all(line.startswith("Warning: colours alone tell") for line in warned)
+    assert written == str(tmp_path / "views.html")
+    assert failure(capsys, DIGITS, *words) == (
+        "--information wants a method that contrasts views of an image, such as moco or simclr, "
+        "got supervised_mcl."
+    )
+
+
+def test_a_page_of_patches_and_frequencies_shows_both(tmp_path):
+    page = tmp_path / "views.html"
+    words = ["--config=configs/quickstart_moco.py:smoke", "--config.views.patch_size=4"]
+    words += ["--config.views.patch_distance=2", "--config.views.frequency=0.7"]
+    assert command.main([*words, "--images=1", "--views=2", f"--output={page}"]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:image/png;base64,") == 2 * (1 + 2 * (1 + 2))
+    corners = re.findall(r"<li>patch at row (\d), column (\d)</li>", text)
+    rows = np.array(corners, int).reshape(2, 2, 2)  # of the first view's patches, of the second's
+    assert np.array_equal(rows[1] - rows[0], np.full((2, 2), 2))
+    assert "2 pixels below and to the right of the first view" in text
+    assert text.count("become views of 4 x 4") == 1
+    assert "% of the area" not in text
 
 
 def test_a_page_of_streamed_images_tells_of_the_host(tmp_path, capsys, monkeypatch):

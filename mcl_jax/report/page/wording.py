@@ -9,6 +9,11 @@ METRICS = {
         "cross-entropy",
         "Classification loss of each network on its training batch, in nats.",
     ),
+    "bound": (
+        "what views share",
+        "Bound on the mutual information of what different networks see, in nats, as these read it "
+        "on their training batch: they make it large, generators make it small.",
+    ),
     "vcl": (
         "VCL",
         "Contrast within each network: its embedding of an image against its own of the rest of "
@@ -28,6 +33,11 @@ METRICS = {
         "soft ICL",
         "How far each network's similarities to a peer are from the peer's to it, as KL "
         "divergence; the sum over ordered pairs.",
+    ),
+    "jigsaw": (
+        "jigsaw",
+        "The same contrast of the images' jigsaw patches, against the same keys, in nats; the loss "
+        "has its share of it.",
     ),
     "logit_distillation": (
         "logit distillation",

@@ -94,7 +94,7 @@ def _rendered(template: str, values: dict[str, Any]) -> str:
 
 def _run_values(run: Workdir) -> dict[str, Any]:
     """All that the template of one run shows."""
-    from mcl_jax.report.page import curves, evaluation, pairs, provenance, results
+    from mcl_jax.report.page import curves, evaluation, pairs, provenance, results, strips
 
     kind, status = results.status(run)
     return {
@@ -108,6 +108,7 @@ def _run_values(run: Workdir) -> dict[str, Any]:
         "evaluations": evaluation.sections(run),
         "metrics": curves.metric_curves(run),
         "pairs": pairs.pair_pictures(run),
+        "strips": strips.strips(run),
         "facts": provenance.facts(run),
         "settings": provenance.settings(run),
         "warnings": provenance.warnings(run),
