@@ -54,15 +54,21 @@ def main(argv: list[str] | None = None) -> int:
 class _Here:
     """Runs carried out by this process."""
 
+    def __init__(self, parts: Sequence[str]) -> None:
+        self.parts = parts
+
     def check(self, arm: Arm) -> None:
         """Raises ConfigError or DataError where the arm's method and data do not go together."""
         from mcl_jax.data import DataError, DataWarning
+        from mcl_jax.training.evaluation import VIEWS, check_parts
         from mcl_jax.training.loop import ready
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # each run will tell
             try:
-                ready(arm.config)
+                run = ready(arm.config)
+                if VIEWS in self.parts:
+                    check_parts([VIEWS], arm.config, run, arm.config.data.source)
             except (ConfigError, DataError) as error:
                 raise type(error)(f"arm {arm.name}: {error}") from error
 
@@ -112,7 +118,7 @@ def _run(study: Study) -> int:
         console.print(sentence, soft_wrap=True, highlight=False)
 
     with compiled_programs_kept():
-        runs = carry_out(study, _Here(), tell)
+        runs = carry_out(study, _Here(study.parts), tell)
     found = strict(results(study, runs))
     write_json(study.folder / "study.json", found)
     for table in study_tables(found):

@@ -74,6 +74,15 @@ def test_batches_above_256_warm_up():
     assert found == [(5.0, 0.01), (0.0, 0.0), (10.0, 0.01)]
 
 
+def test_runs_that_are_shorter_than_the_milestones_have_fewer():
+    found = []
+    for epochs in (150, 100):
+        config = config_lib.preset("infomin", epochs=epochs)
+        config_lib.check(config)
+        found.append((config.optimizer.schedule, config.optimizer.milestones))
+    assert found == [("step", (120.0,)), ("constant", ())]
+
+
 def test_any_choices_go_together():
     for modal in ("rgb", "cmc"):
         for memory in ("bank", "queue"):

@@ -98,3 +98,13 @@ def test_an_arm_that_cannot_be_trained_is_told_of_before_any_is(run, tmp_path, c
         "error: arm odd: views.padding must be below the side of the images, 8, got 8.\n"
     )
     assert not (tmp_path / "study").exists()
+
+
+def test_views_that_cannot_be_read_are_told_of_before_any_run_is_trained(run, tmp_path, capsys):
+    assert run(ARMS, "--evaluate=views") == 1
+    said = capsys.readouterr()
+    assert said.err == (
+        "error: arm solo: part views wants a method that contrasts views of an image; positives of "
+        "supervised_mcl are other images, or its views are still learned.\n"
+    )
+    assert not (tmp_path / "study").exists()

@@ -450,6 +450,11 @@ def _check_views(config: ConfigDict) -> None:
         )
     if not options.get("patch_size"):
         return
+    if "vit" in config.model.name:
+        raise ConfigError(
+            f"views.patch_size wants encoders that see images of any size, which patches and the "
+            f"whole images of evaluation differ in, got model.name={config.model.name}."
+        )
     for name, off in (("size", "0"), ("crop_scale", "empty")):
         if options[name]:
             raise ConfigError(

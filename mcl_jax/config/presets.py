@@ -184,12 +184,14 @@ def split_smoke(arg: str) -> tuple[str, str]:
 def _set_optimizer(config: ConfigDict, learning_rate: float, cosine: bool, warm_up: bool) -> None:
     """PyContrast's schedule: of whole epochs but for warm-up, to the last of which it rises."""
     epochs = config.training.epochs
+    milestones = () if cosine else tuple(x for x in (120.0, 160.0) if x < epochs)
+    plain = "step" if milestones else "constant"
     _set(
         config,
         {
             "optimizer.learning_rate": learning_rate,
-            "optimizer.schedule": "pycontrast" if cosine else "step",
-            "optimizer.milestones": () if cosine else (120.0, 160.0),
+            "optimizer.schedule": "pycontrast" if cosine else plain,
+            "optimizer.milestones": milestones,
         },
     )
     if warm_up:

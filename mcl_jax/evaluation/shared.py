@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from mcl_jax import meter
-from mcl_jax.data import Split
+from mcl_jax.data import DataError, Split
 from mcl_jax.evaluation.predict import LoadRows, load_resident, some
 from mcl_jax.meter import Pair, Settings
 
@@ -38,8 +38,14 @@ def shared_information(
     Returns:
         What JSON holds: ``views`` and ``colours``, each a reading (`mcl_jax.meter.Reading`) with
         its ``words``, and ``shortcut``, a sentence where colours tell most of it, or None.
+
+    Raises:
+        DataError: there is a single training or test row.
     """
     train, test = some(train, _TRAINING), some(test, _HELD_OUT)
+    for split, name in ((train, "training"), (test, "test")):
+        if len(split) < 2:
+            raise DataError(f"what views share wants 2 {name} rows or more, got {len(split)}.")
     images = [load(split, np.arange(len(split))) for split in (train, test)]
     settings = settings._replace(
         batch_size=min(settings.batch_size, len(train)),
@@ -47,7 +53,7 @@ def shared_information(
     )
     views, colours = (
         meter.measure(one, *images, key=jax.random.key(seed), settings=settings)
-        for one in (pair, meter.histograms(pair))
+        for one in (pair, meter.histograms(pair, images[0], key=jax.random.key(seed)))
     )
     return {
         "views": views.as_dict() | {"words": views.words()},

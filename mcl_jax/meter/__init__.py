@@ -7,7 +7,8 @@ tell most of it.
 """
 
 from mcl_jax.meter.colours import histograms, shortcut
-from mcl_jax.meter.measure import Pair, Settings, measure
+from mcl_jax.meter.drawing import Pair
+from mcl_jax.meter.measure import Settings, measure
 from mcl_jax.meter.reading import Reading
 
 __all__ = ["Pair", "Reading", "Settings", "histograms", "measure", "shortcut"]

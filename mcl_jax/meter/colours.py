@@ -2,13 +2,16 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from mcl_jax.meter.measure import Pair
+from mcl_jax.meter.drawing import Pair, drawer, sample, scale
 from mcl_jax.meter.reading import Reading
 
 _BINS = 5  # a channel: below -1.2, -0.4, 0.4, 1.2 of its spread, and above
 _WIDTH = 0.8
+_BATCH = 256
 _MOST = 0.8  # share of a bound, from which on colours are a shortcut
+_LEAST = 0.1  # nats; less than that is noise
 
 
 def histogram(views: jax.Array) -> jax.Array:
@@ -38,19 +41,26 @@ def histogram(views: jax.Array) -> jax.Array:
     return count(bins) / pixels.shape[1]
 
 
-def histograms(pair: Pair) -> Pair:
+def histograms(pair: Pair, train: jax.Array | np.ndarray, *, key: jax.Array) -> Pair:
     """A pair of views of which nothing is left but `histogram`.
+
+    Each view's channels are brought to mean 0 and spread 1 first, as they lie in views of some
+    training rows: how a colour space was normalised then changes nothing.
 
     Args:
         pair: makes views [B, H, W, c].
+        train: [N, ...], rows as ``pair`` takes them.
+        key: JAX random key: the rows and views that mean and spread are of.
 
     Returns:
         A pair that makes vectors [B, 5^c], for `measure`.
     """
+    rows = jnp.asarray(train)
+    first, second = map(scale, sample(drawer(pair), key, rows, min(_BATCH, len(rows))))
 
     def made(keys: jax.Array, rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-        first, second = pair(keys, rows)
-        return histogram(first), histogram(second)
+        one, other = pair(keys, rows)
+        return histogram(first(one)), histogram(second(other))
 
     return made
 
@@ -60,7 +70,8 @@ def shortcut(reading: Reading, colours: Reading) -> str | None:
 
     A network that is trained to tell which views belong together may then look at nothing else: a
     high bound says little about what it learns, and the reversed U of a task's figure over the
-    bound does not show (What Makes for Good Views, arXiv 2005.10243).
+    bound does not show (What Makes for Good Views, arXiv 2005.10243). Of views that share less
+    than 0.1 nats nothing is said.
 
     Args:
         reading: of the views.
@@ -73,13 +84,13 @@ def shortcut(reading: Reading, colours: Reading) -> str | None:
         >>> def reading(bound):
         ...     return Reading((bound,) * 2, (bound,) * 2, (bound,) * 2, 9, "", 1, 1, 9, 9, 1)
         >>> print(shortcut(reading(2.0), reading(1.8)))
-        colours alone tell 1.80 of the 2.00 nats that the views share: a shortcut.
+        views share 2.00 nats, and colours alone tell 1.80: a shortcut.
         >>> shortcut(reading(2.0), reading(1.0)) is None
         True
     """
-    if reading.bound <= 0 or colours.bound < _MOST * reading.bound:
+    if reading.bound < _LEAST or colours.bound < _MOST * reading.bound:
         return None
     return (
-        f"colours alone tell {colours.bound:.2f} of the {reading.bound:.2f} nats that the views "
-        f"share: a shortcut."
+        f"views share {reading.bound:.2f} nats, and colours alone tell {colours.bound:.2f}: a "
+        f"shortcut."
     )

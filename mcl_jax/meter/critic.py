@@ -10,11 +10,13 @@ from mcl_jax.losses import l2_normalize
 
 
 class Encoder(nn.Module):
-    """A view to a unit vector: three convolutions of stride 2, or two layers for a vector.
+    """A view to a unit vector: two layers of patches and one of all, or two layers for a vector.
+
+    Patches are an eighth of the view's side, and then two by two of these: their layers are
+    products of matrices, which are quick wherever they are computed.
 
     Attributes:
-        width: channels of the first convolution, doubled by each further one; of a vector's hidden
-            layers it is eight times that.
+        width: hidden layers have eight times as many numbers, those of patches four times.
         dim: D.
     """
 
@@ -28,13 +30,22 @@ class Encoder(nn.Module):
             for _ in range(2):
                 x = nn.relu(nn.Dense(8 * self.width)(x))
         else:
-            for factor in (1, 2, 4):
-                x = nn.relu(nn.Conv(factor * self.width, (3, 3), strides=2)(x))
+            eighth = max(1, min(x.shape[1:3]) // 8)
+            for side in (eighth, 2):
+                x = nn.relu(nn.Dense(4 * self.width)(_patches(x, side)))
             # Where something is matters little beyond quarters of the view.
             height, width = (max(1, side // 2) for side in x.shape[1:3])
             x = nn.avg_pool(x, (height, width), strides=(height, width))
             x = nn.relu(nn.Dense(8 * self.width)(x.reshape(len(x), -1)))
         return l2_normalize(nn.Dense(self.dim)(x))
+
+
+def _patches(x: jax.Array, side: int) -> jax.Array:
+    """[B, H, W, c] to the pixels of square patches, [B, H / p, W / p, p p c]; edges are cut off."""
+    p = min(side, *x.shape[1:3])
+    rows, columns = (n // p for n in x.shape[1:3])
+    x = x[:, : rows * p, : columns * p].reshape(len(x), rows, p, columns, p, x.shape[-1])
+    return x.swapaxes(2, 3).reshape(len(x), rows, columns, -1)
 
 
 class Critic(nn.Module):
@@ -64,7 +75,7 @@ class Critic(nn.Module):
 
     def words(self, first: jax.Array) -> str:
         """What the critic is, for a reader."""
-        kind = "two layers" if first.ndim == 2 else "three convolutions and two layers"
+        kind = "two layers" if first.ndim == 2 else "two layers of patches and one of all"
         return f"two encoders of {kind}, width {self.width}, unit vectors of {self.dim} numbers"
 
 

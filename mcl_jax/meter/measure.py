@@ -1,7 +1,6 @@
 """Fits a critic to pairs of views, and reads bounds on rows that it has not seen."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +10,8 @@ import optax
 
 from mcl_jax import mutual_information
 from mcl_jax.meter.critic import Critic, parameter_count
+from mcl_jax.meter.drawing import Pair, Scale, drawer, sample, scale
 from mcl_jax.meter.reading import Both, Reading
-
-Pair = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-"""Keys [B] and rows [B, ...] to two views of each row, [B, ...] and [B, ...]."""
-
-_ROWS = 1024  # of training, that statistics and the critic's normalisation are of
 
 
 class Settings(NamedTuple):
@@ -39,16 +34,6 @@ class Settings(NamedTuple):
     width: int = 16
     dim: int = 64
     learning_rate: float = 2e-3
-
-
-class _Scale(NamedTuple):
-    """Mean and spread of a view's channels: [c] or [F]."""
-
-    mean: jax.Array
-    spread: jax.Array
-
-    def __call__(self, view: jax.Array) -> jax.Array:
-        return (view - self.mean) / self.spread
 
 
 def measure(
@@ -101,19 +86,26 @@ def measure(
     train, held_out = jnp.asarray(train), jnp.asarray(held_out)
     _check(train, held_out, settings)
     fit_key, read_key, scale_key, init_key = jax.random.split(key, 4)
-    views = _drawer(pair)
-    some = views(scale_key, train, min(_ROWS, len(train)))
-    scales = tuple(_scale(view) for view in some)
+    views = drawer(pair)
+    some = sample(views, scale_key, train, settings.batch_size)
+    scales = scale(some[0]), scale(some[1])
     critic = Critic(settings.width, settings.dim)
-    first, second = (scale(view[:1]) for scale, view in zip(scales, some, strict=True))
+    first, second = (own(view[:1]) for own, view in zip(scales, some, strict=True))
     params = critic.init(init_key, first, second)
     state = (params, _optimizer(settings).init(params))
     for step in range(settings.steps):
-        seen = views(jax.random.fold_in(fit_key, step), train, settings.batch_size)
+        seen = views(jax.random.fold_in(fit_key, step), train, 1, settings.batch_size)
         state = _fit(critic, settings, scales, state, *seen)
-    rows = len(held_out) // settings.candidates * settings.candidates
+    blocks = len(held_out) // settings.candidates
     readings = [
-        _read(critic, settings.candidates, scales, state[0], some, views(own, held_out, rows))
+        _read(
+            critic,
+            settings.candidates,
+            scales,
+            state[0],
+            some,
+            views(own, held_out, blocks, settings.candidates),
+        )
         for own in jax.random.split(read_key, settings.draws)
     ]
     info_nce, varadhan, nwj = np.mean(np.asarray(jax.device_get(readings)), axis=0)
@@ -126,7 +118,7 @@ def measure(
         parameter_count(params),
         settings.steps,
         settings.batch_size,
-        rows,
+        blocks * settings.candidates,
         settings.draws,
     )
 
@@ -147,26 +139,6 @@ def _check(train: jax.Array, held_out: jax.Array, settings: Settings) -> None:
             raise ValueError(f"{name} must have the {least} rows of {needed}, got {len(rows)}.")
 
 
-def _drawer(pair: Pair) -> Callable[[jax.Array, jax.Array, int], tuple[jax.Array, jax.Array]]:
-    """(key, rows, how many) to views of rows that are drawn without replacement."""
-
-    @functools.partial(jax.jit, static_argnums=2)
-    def draw(key: jax.Array, rows: jax.Array, number: int) -> tuple[jax.Array, jax.Array]:
-        row_key, view_key = jax.random.split(key)
-        chosen = jax.random.permutation(row_key, len(rows))[:number]
-        first, second = pair(jax.random.split(view_key, number), rows[chosen])
-        return first.astype(jnp.float32), second.astype(jnp.float32)
-
-    return draw
-
-
-def _scale(view: jax.Array) -> _Scale:
-    """Mean and spread of channels, or of a vector's numbers; 1 for those that never change."""
-    axes = tuple(range(view.ndim - 1))
-    spread = jnp.std(view, axis=axes)
-    return _Scale(jnp.mean(view, axis=axes), jnp.where(spread > 1e-6, spread, 1.0))
-
-
 def _optimizer(settings: Settings) -> optax.GradientTransformation:
     return optax.adam(optax.cosine_decay_schedule(settings.learning_rate, settings.steps))
 
@@ -175,7 +147,7 @@ def _optimizer(settings: Settings) -> optax.GradientTransformation:
 def _fit(
     critic: Critic,
     settings: Settings,
-    scales: tuple[_Scale, _Scale],
+    scales: tuple[Scale, Scale],
     state: tuple[Any, optax.OptState],
     first: jax.Array,
     second: jax.Array,
@@ -195,7 +167,7 @@ def _fit(
 def _read(
     critic: Critic,
     candidates: int,
-    scales: tuple[_Scale, _Scale],
+    scales: tuple[Scale, Scale],
     params: Any,
     trained_on: tuple[jax.Array, jax.Array],
     held_out: tuple[jax.Array, jax.Array],
@@ -211,7 +183,7 @@ def _read(
 
 def _scores(
     critic: Critic,
-    scales: tuple[_Scale, _Scale],
+    scales: tuple[Scale, Scale],
     params: Any,
     first: jax.Array,
     second: jax.Array,

@@ -141,7 +141,6 @@ def method(
         crop=cohort.seeing.crop if cohort.jigsaw is None else cohort.jigsaw.crop,
         extras={"bank": cohort.bank.spec, "views": PartitionSpec(), **extras},
         given=lambda: {"views": cohort.seeing.numbers()},
-        pair=cohort.seeing.pair,
         classifies=False,
         **more,
     )

@@ -108,7 +108,8 @@ def instance_discrimination(config: ConfigDict, setting: Setting) -> Method:
     specs |= {"clusters": cave.spec} if cave is not None else {}
     specs |= {"partition": PartitionSpec()} if nce else {}
     refresh = {"refresh": cave.refresh} if cave is not None else {}
-    return banked.method(config, setting, cohort, init, objective, specs, **refresh)
+    pair = cohort.seeing.pair
+    return banked.method(config, setting, cohort, init, objective, specs, pair=pair, **refresh)
 
 
 class _Contrast(NamedTuple):

@@ -106,7 +106,8 @@ class Seeing(NamedTuple):
 
         Of two recipes one each; of a single one two draws, since what an anchor meets was made of
         an earlier view. Where groups see different things: the first group's part of the first
-        view and the last group's of the second. All crops are made here, those of the host too.
+        view and the last group's of the second. All crops are made here, those
+        of the host too, of images as they come.
 
         Args:
             keys: [B], JAX random keys, one an image.

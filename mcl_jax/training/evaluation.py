@@ -87,7 +87,8 @@ def evaluate_run(
     given = _checked_shape(dataset.test, shape)
     if wanted.fine_tuning is not None:
         check_suits(config, run, dataset, source)
-    parts = _checked_parts(wanted.parts, config, run, source)
+    check_parts(wanted.parts, config, run, source)
+    parts = wanted.parts or PARTS
     found = {
         "name": config.name,
         "source": source,
@@ -138,10 +139,15 @@ def file_name(source: str) -> str:
     return f"evaluation-{name}.json" if source else "evaluation.json"
 
 
-def _checked_parts(
-    parts: Sequence[str], config: ConfigDict, run: Run, source: str
-) -> tuple[str, ...]:
-    """Those that are wanted; raises ConfigError where there is not what they judge."""
+def check_parts(parts: Sequence[str], config: ConfigDict, run: Run, source: str) -> None:
+    """Raises ConfigError where there is not what parts of an evaluation judge.
+
+    Args:
+        parts: as `Wanted` has them.
+        config: of the run.
+        run: its method and data.
+        source: of the images that features are judged on.
+    """
     own = source == config.data.source
     if VIEWS in parts and not own:
         raise ConfigError(
@@ -158,7 +164,6 @@ def _checked_parts(
             "part classifier wants networks with a classifier for the data set's classes, and "
             + (f"{config.method.name} trains none." if own else f"{source} has others.")
         )
-    return tuple(parts) or tuple(PARTS)
 
 
 def _shared(
@@ -171,7 +176,7 @@ def _shared(
         run.dataset.train,
         run.dataset.test,
         seed=config.seed,
-        load=functools.partial(_load, shape=shape),
+        load=functools.partial(load_rows, side=shape[0], margin=1),
     )
     said = [f"What the two views share: {shared['views']['words']}"]
     said.append(f"Of their colours alone: {shared['colours']['words']}")

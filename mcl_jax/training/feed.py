@@ -94,13 +94,15 @@ def loader(side: int, crop: Crop | tuple[Crop | None, ...] | None) -> data.Load:
     )
 
 
-def load_rows(split: Split, rows: np.ndarray, side: int) -> np.ndarray:
+def load_rows(split: Split, rows: np.ndarray, side: int, margin: float = 8 / 7) -> np.ndarray:
     """Images of ``rows`` for evaluation: as they are if resident, else scaled and centre-cropped.
 
     Args:
         split: resident or streamed.
         rows: [n].
-        side: of streamed images; the short side is scaled to 8/7 of it, as 256 is to 224.
+        side: of streamed images.
+        margin: their short side is scaled to so many times ``side``, as 256 is to 224; with 1 all
+            of the middle square is seen.
 
     Returns:
         [n, H, W, c], uint8.
@@ -109,6 +111,6 @@ def load_rows(split: Split, rows: np.ndarray, side: int) -> np.ndarray:
         return split.images[rows]
     with ThreadPoolExecutor() as pool:
         images = pool.map(
-            lambda row: data.centre_crop(split.image(int(row)), side, round(side * 8 / 7)), rows
+            lambda row: data.centre_crop(split.image(int(row)), side, round(side * margin)), rows
         )
         return np.stack(list(images))

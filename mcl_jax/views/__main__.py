@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import difflib
+import functools
 import pathlib
 import re
 import shlex
@@ -147,11 +148,7 @@ def _information(config: ConfigDict) -> str:
             f"--information wants a method that contrasts views of an image, such as moco or "
             f"simclr, got {config.method.name}."
         )
-    side = image_shape(config, run.dataset.train)[0]
-
-    def load(split: "Split", rows: np.ndarray) -> np.ndarray:
-        return load_rows(split, rows, side)
-
+    load = functools.partial(load_rows, side=image_shape(config, run.dataset.train)[0], margin=1)
     splits = run.dataset.train, run.dataset.test
     with compiled_programs_kept():
         found = shared_information(run.method.pair, *splits, seed=config.seed, load=load)

@@ -3,8 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from mcl_jax.data import Split
+from mcl_jax.data import DataError, Split
 from mcl_jax.evaluation.shared import shared_information
 from mcl_jax.meter import Settings
 
@@ -32,6 +33,11 @@ def test_views_and_colours_are_read_with_as_many_candidates_as_there_are_rows():
     assert found["views"]["words"].startswith(f"InfoNCE {found['views']['bound']:.2f} nats")
     # All that these views share is a tone.
     assert found["shortcut"] == (
-        f"colours alone tell {found['colours']['bound']:.2f} of the "
-        f"{found['views']['bound']:.2f} nats that the views share: a shortcut."
+        f"views share {found['views']['bound']:.2f} nats, and colours alone tell "
+        f"{found['colours']['bound']:.2f}: a shortcut."
     )
+
+
+def test_a_single_row_shares_nothing():
+    with pytest.raises(DataError, match=r"^what views share wants 2 test rows or more, got 1\.$"):
+        shared_information(tones, split(9, 0), split(1, 1), seed=0)

@@ -36,11 +36,27 @@ def test_colours_are_a_shortcut_where_views_share_them_and_nothing_else():
     settings = Settings(steps=60, batch_size=32, candidates=32, draws=1, width=4)
     train, held_out = tones[:500], tones[500:]
     reading = meter.measure(views, train, held_out, key=KEY, settings=settings)
-    colours = meter.measure(meter.histograms(views), train, held_out, key=KEY, settings=settings)
+    bare = meter.histograms(views, train, key=KEY)
+    colours = meter.measure(bare, train, held_out, key=KEY, settings=settings)
     assert reading.bound > 1.0
     told = meter.shortcut(reading, colours)
     assert told is not None
-    assert f"{colours.bound:.2f} of the {reading.bound:.2f} nats" in told
+    assert f"share {reading.bound:.2f} nats, and colours alone tell {colours.bound:.2f}:" in told
+
+
+def test_how_a_colour_space_was_normalised_changes_nothing():
+    def views(keys, rows):
+        del keys
+        return rows[:, None, None, :2] + jnp.zeros((1, 4, 4, 1)), rows[:, None, None, 2:]
+
+    def narrow(keys, rows):
+        return tuple(0.1 * view + 3 for view in views(keys, rows))
+
+    rows, keys = jax.random.normal(KEY, (300, 4)), jax.random.split(KEY, 300)
+    found = [meter.histograms(pair, rows, key=KEY)(keys, rows) for pair in (views, narrow)]
+    for one, other in zip(*found, strict=True):
+        assert np.mean(np.any(one != other, axis=1)) < 0.01  # but for a value on an edge
+        assert np.mean(one, axis=0).max() < 0.4  # no bin has nearly everything
 
 
 def test_views_of_more_channels_have_no_histogram():

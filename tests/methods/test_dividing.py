@@ -200,3 +200,11 @@ def test_unlike_networks_cannot_be_split_over_devices():
     sentence = "parallel.cohort_devices above 1 wants no views.frequency"
     with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}"):
         config_lib.check(config)
+
+
+def test_patches_are_refused_to_encoders_of_one_image_size():
+    config = configured("moco", patch_size=8)
+    config.model.name = "vit_tiny"
+    sentence = "views.patch_size wants encoders that see images of any size"
+    with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}"):
+        config_lib.check(config)
