@@ -1,14 +1,22 @@
 """PyContrast's methods as configurations."""
 
+import contextlib
 import importlib.util
+import json
 import pathlib
 import re
+import sys
 
 import pytest
 from ml_collections import ConfigDict
 
 from mcl_jax import config as config_lib
+from mcl_jax import main as command
 from mcl_jax.config import PRESETS, ConfigError
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent / "training"))
+
+import tiny
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 # Networks, width, method, jigsaw, recipe, least share of a crop, head, temperature.
@@ -127,3 +135,16 @@ def test_files_have_every_preset_large_and_small(file):
             names.add(config.name)
     assert len(names) == 2 * len(PRESETS)
     assert get_config(file, "").name == get_config(file, "infomin").name == file
+
+
+# InfoMin's, with its own encoder, is run with those of all files.
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "infomin"])
+def test_the_smoke_version_of_every_preset_runs(name, tmp_path, monkeypatch):
+    tiny.know_tiny_network(monkeypatch)
+    monkeypatch.setattr("mcl_jax.compilation.compiled_programs_kept", contextlib.nullcontext)
+    file = f"--config={CONFIGS}/quickstart_infomin.py:{name}_smoke"
+    words = [file, f"--workdir={tmp_path}", "--noreport", "--config.model.name=tiny"]
+    assert command.main([*words, "--config.parallel.devices=1"]) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["steps"] == 4
+    assert len(summary["test"]["accuracy"]) == TABLE[name][0]
