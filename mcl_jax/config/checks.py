@@ -416,6 +416,11 @@ def _check_learned_views(config: ConfigDict, devices: int) -> None:
         raise ConfigError(
             f"data.labelled wants data.labelled_batch above 0, got {data.labelled} with 0."
         )
+    if data.unlabelled and options.class_weight and not labelled:
+        raise ConfigError(
+            "data.unlabelled wants data.labelled_batch above 0 where method.class_weight is: "
+            "classifiers see labelled rows alone."
+        )
     if not labelled:
         return
     if labelled > batch - 2 or (data.labelled and labelled > data.labelled):

@@ -90,6 +90,9 @@ _FIELDS = {
     "data.label_noise": Field(
         0.0, "share of the training labels that are made wrong, for studies", least=0, below=1
     ),
+    "data.unlabelled": Field(
+        False, "also learns from the images without labels that tfds:stl10 or an npz has"
+    ),
     "data.seed": Field(0, "of the splits", least=0, below=_SEEDS),
     "data.train_size": Field(0, "class-balanced subset of the training rows; 0 takes all", least=0),
     "data.validation_size": Field(
@@ -265,6 +268,7 @@ def smoke(config: ConfigDict, arg: str) -> ConfigDict:
         config.data.update(
             {"source": "digits", "train_size": 200, "validation_size": 100, "batch_size": 20}
         )
+        config.data.unlabelled = False
         config.data.update({"images_per_class": 2, "image_size": 0, "mean": (), "std": ()})
         config.views.update({"size": 0, "padding": 1})
         config.model.update({"name": "small_resnet", "width": 1.0, "stem": ""})

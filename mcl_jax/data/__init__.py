@@ -12,7 +12,7 @@ this pulls in neither scikit-learn, scikit-image nor TensorFlow Datasets.
 
 from mcl_jax.data.ahead import ahead
 from mcl_jax.data.crops import Load, centre_crop, middle, random_resized_crop, several
-from mcl_jax.data.dataset import Batch, DataError, Dataset, DataWarning, Rows, Split
+from mcl_jax.data.dataset import UNLABELLED, Batch, DataError, Dataset, DataWarning, Rows, Split
 from mcl_jax.data.decoding import ImageError
 from mcl_jax.data.loading import NAMES, load
 from mcl_jax.data.photographs import colour_histogram
@@ -33,6 +33,7 @@ from mcl_jax.data.streaming import stream
 
 __all__ = [
     "NAMES",
+    "UNLABELLED",
     "Batch",
     "DataError",
     "DataWarning",

@@ -86,7 +86,7 @@ def check_rows(description: str, part: str, labels: np.ndarray, classes: int) ->
 
     Args:
         description: how the caller was asked for the data set.
-        part: ``train``, ``test`` or ``validation``.
+        part: ``train``, ``test`` or ``validation``; or ``unlabelled``, whose labels are none.
         labels: integers [N], in the order of the source.
         classes: C.
     """
@@ -94,7 +94,7 @@ def check_rows(description: str, part: str, labels: np.ndarray, classes: int) ->
     if not len(labels):
         raise DataError(f"source {description} must have {part} rows, got none.")
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(outside):
+    if len(outside) and part != "unlabelled":
         raise DataError(
             f"source {description} must have {part} labels from 0 to {classes - 1} ({classes} "
             f"classes), got {labels[outside[0]]} in row {outside[0]}."

@@ -4,10 +4,13 @@ Axes: ``N`` rows, ``B`` batch, images ``[H, W, c]``, channels last and ``uint8``
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+UNLABELLED = -1  # the label of an image that has none
 
 
 class DataError(ValueError):
@@ -59,6 +62,21 @@ class _Subset:
 
     def __getitem__(self, row: int, /) -> np.ndarray:
         return self.rows[int(self.index[row])]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Joined:
+    """The rows of ``first``, then those of ``second``."""
+
+    first: "Split"
+    second: "Split"
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, row: int, /) -> np.ndarray:
+        later = int(row) - len(self.first)
+        return self.first.image(int(row)) if later < 0 else self.second.image(later)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,6 +146,13 @@ class Split:
             return Split(self.labels[chosen], rows=_Subset(self.rows, chosen))
         raise DataError("a Split wants exactly one of images and rows.")
 
+    def then(self, other: "Split") -> "Split":
+        """Returns the split of these rows and those of ``other`` behind them."""
+        labels = np.concatenate([self.labels, other.labels])
+        if self.images is not None and other.images is not None:
+            return Split(labels, images=np.concatenate([self.images, other.images]))
+        return Split(labels, rows=_Joined(self, other))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
@@ -140,6 +165,7 @@ class Source:
         notice: where the images come from and under which licence.
         validation: rows that the source itself keeps apart from training, where rows of
             ``train`` are too alike to be cut at random; None lets rows of ``train`` be cut.
+        unlabelled: further rows to train on, whose labels are all `UNLABELLED`; or None.
     """
 
     train: Split
@@ -147,6 +173,7 @@ class Source:
     class_names: tuple[str, ...]
     notice: str
     validation: Split | None = None
+    unlabelled: Split | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,11 +182,12 @@ class Dataset:
 
     Attributes:
         name: what ``load`` was asked for.
-        train: rows to learn from.
+        train: rows to learn from, which are also what features are judged with.
         validation: rows to choose settings on, no row of which is in ``train``.
         test: the source's own test rows.
         class_names: the name of each label.
         notice: where the images come from and under which licence.
+        unlabelled: further rows to learn from, whose labels are all `UNLABELLED`; or None.
     """
 
     name: str
@@ -168,6 +196,12 @@ class Dataset:
     test: Split
     class_names: tuple[str, ...]
     notice: str
+    unlabelled: Split | None = None
+
+    @functools.cached_property
+    def pool(self) -> Split:
+        """All rows that a run learns from: ``train``, and behind it ``unlabelled``."""
+        return self.train if self.unlabelled is None else self.train.then(self.unlabelled)
 
     @property
     def num_classes(self) -> int:

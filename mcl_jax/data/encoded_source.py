@@ -107,9 +107,8 @@ def assemble(
         splits = _in_memory(description, parts, shape, stop=corrupt == "stop")
     if splits is None:
         splits = {name: _streamed(part, channels) for name, part in parts.items()}
-    return Source(
-        splits["train"], splits["test"], class_names, notice, validation=splits.get("validation")
-    )
+    more = splits.get("validation"), splits.get("unlabelled")
+    return Source(splits["train"], splits["test"], class_names, notice, *more)
 
 
 def _read(images: Encoded, row: int) -> bytes:

@@ -46,17 +46,27 @@ _BUNDLED: dict[str, Callable[[], Source]] = {
 }
 
 
-def _source(source: str, data_dir: str | None, memory_limit: int, corrupt: str) -> Source:
+def _source(
+    source: str, data_dir: str | None, memory_limit: int, corrupt: str, unlabelled: bool
+) -> Source:
     """Returns what a description stands for, or lists what there is."""
     kind, colon, rest = source.partition(":") if isinstance(source, str) else ("", "", "")
+    if unlabelled and kind not in ("tfds", "npz"):
+        raise DataError(f"unlabelled is for tfds:NAME and npz:PATH, got {source!r}.")
     if colon and rest and kind == "tfds":
-        return tfds_source.load(rest, data_dir=data_dir, memory_limit=memory_limit, corrupt=corrupt)
+        return tfds_source.load(
+            rest,
+            data_dir=data_dir,
+            memory_limit=memory_limit,
+            corrupt=corrupt,
+            unlabelled=unlabelled,
+        )
     if data_dir is not None:
         raise DataError(f"data_dir is for tfds:NAME only, got {data_dir!r} for {source!r}.")
     if colon and rest and kind in _FILES:
         return _FILES[kind](rest, memory_limit=memory_limit, corrupt=corrupt)
     if colon and rest and kind == "npz":
-        return npz_source.load(rest)
+        return npz_source.load(rest, unlabelled=unlabelled)
     if source in _BUNDLED:
         return _BUNDLED[source]()
     nearest = difflib.get_close_matches(str(source), NAMES, n=1, cutoff=0.5)
@@ -122,6 +132,7 @@ def load(
     memory_limit: int = DEFAULT_MEMORY_LIMIT,
     label_noise: float = 0.0,
     corrupt: str = "stop",
+    unlabelled: bool = False,
 ) -> Dataset:
     """Loads a data set and cuts validation rows from its training rows.
 
@@ -145,6 +156,9 @@ def load(
         corrupt: ``"stop"`` at an image that cannot be decoded, naming it. ``"skip"`` names it
             in a warning; one in memory is left out, and for one that streams the next row of
             its class stands.
+        unlabelled: also takes the images without labels that ``tfds:NAME`` (a split
+            ``unlabelled``, such as STL-10's) or ``npz:PATH`` (``unlabelled_images``) has, all of
+            them: `Dataset.unlabelled`.
 
     Returns:
         The data set; ``test`` is the source's own test split.
@@ -160,7 +174,7 @@ def load(
     validation_size = stratified.check_size(validation_size, "validation_size")
     _check_options(train_size, seed, memory_limit, corrupt)
     share = noise.check_share(label_noise)
-    held = _source(source, data_dir, memory_limit, corrupt)
+    held = _source(source, data_dir, memory_limit, corrupt, unlabelled)
     _check_source(source, held)
     validation, train = _cut(held, validation_size, train_size, seed)
     if not len(train):
@@ -168,6 +182,8 @@ def load(
     classes, test = len(held.class_names), held.test
     noisy = noise.symmetric(train.labels, share, num_classes=classes, seed=seed)
     train = dataclasses.replace(train, labels=noisy)
+    more = held.unlabelled
     if corrupt == "skip":
         train, validation, test = map(replacing, (train, validation, test))
-    return Dataset(source, train, validation, test, held.class_names, held.notice)
+        more = more and replacing(more)
+    return Dataset(source, train, validation, test, held.class_names, held.notice, more)

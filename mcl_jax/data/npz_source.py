@@ -8,10 +8,11 @@ import zlib
 import numpy as np
 
 from mcl_jax.data import canonical_order, class_names
-from mcl_jax.data.dataset import DataError, Source, Split
+from mcl_jax.data.dataset import UNLABELLED, DataError, Source, Split
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _VALIDATION = ("val_images", "val_labels")
+_UNLABELLED = "unlabelled_images"
 
 
 def _read(path: str) -> dict[str, np.ndarray]:
@@ -29,7 +30,8 @@ def _read(path: str) -> dict[str, np.ndarray]:
                 raise DataError(
                     f"source npz:{path} wants an archive of arrays, got a single array."
                 )
-            wanted = [name for name in (*ARRAYS, *_VALIDATION, "class_names") if name in held.files]
+            known = (*ARRAYS, *_VALIDATION, _UNLABELLED, "class_names")
+            wanted = [name for name in known if name in held.files]
             return {name: _array(held, name, path) for name in wanted}
     except DataError:
         raise
@@ -104,7 +106,7 @@ def _class_names(arrays: dict[str, np.ndarray], path: str) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def load(path: str) -> Source:
+def load(path: str, *, unlabelled: bool = False) -> Source:
     """Reads ``train_images``, ``train_labels``, ``test_images`` and ``test_labels`` of a file.
 
     ``val_images`` and ``val_labels``, where they are, are what validation rows are drawn from.
@@ -112,6 +114,7 @@ def load(path: str) -> Source:
     Args:
         path: an npz file; images are uint8 [N, H, W, c], labels integers [N]. An array
             ``class_names`` of strings [C] is optional.
+        unlabelled: also takes ``unlabelled_images``.
 
     Raises:
         DataError: the file is unreadable, or an array is missing or is not as above.
@@ -125,6 +128,11 @@ def load(path: str) -> Source:
             f"source npz:{path} must hold the arrays {', '.join(wanted)}; it lacks "
             f"{', '.join(missing)}."
         )
+    if unlabelled:
+        if _UNLABELLED not in arrays:
+            raise DataError(f"unlabelled wants an array {_UNLABELLED} in {path}, which has none.")
+        arrays["unlabelled_labels"] = np.full(len(arrays[_UNLABELLED]), UNLABELLED)
+        parts = (*parts, "unlabelled")
     splits = {part: _split(arrays, part, path) for part in parts}
     shape = arrays["train_images"].shape[1:]
     for part in parts[1:]:
@@ -139,4 +147,5 @@ def load(path: str) -> Source:
         class_names.check_rows(f"npz:{path}", part, split.labels, len(names))
         splits[part] = canonical_order.by_pixels(split)
     notice = f"The file {path}."
-    return Source(splits["train"], splits["test"], names, notice, splits.get("val"))
+    more = splits.get("val"), splits.get("unlabelled")
+    return Source(splits["train"], splits["test"], names, notice, *more)

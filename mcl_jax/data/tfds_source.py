@@ -4,6 +4,7 @@ Everything is decided from the files on disk before ``tensorflow_datasets`` is i
 a missing data set up on the network costs minutes where there is none.
 """
 
+import dataclasses
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import numpy as np
 
 from mcl_jax.data import index_cache, split_names, tf_example, tfrecord
 from mcl_jax.data.class_names import narrowed
-from mcl_jax.data.dataset import DataError, Source
+from mcl_jax.data.dataset import UNLABELLED, DataError, Source
 from mcl_jax.data.decoding import ImageError
 from mcl_jax.data.encoded_source import DEFAULT_MEMORY_LIMIT, Part, assemble
 
@@ -294,6 +295,25 @@ def choose_splits(names: Iterable[str], name: str) -> dict[str, str]:
     return split_names.choose(f"tfds:{name}", found, "as TFDS calls them")
 
 
+def unlabelled_split(names: Iterable[str], name: str) -> str:
+    """Returns the split of images without labels.
+
+    Args:
+        names: the splits there are.
+        name: the data set.
+
+    Raises:
+        DataError: there is none.
+    """
+    there = list(names)
+    for known in ("unlabelled", "unlabeled", "unsupervised"):
+        if known in there:
+            return known
+    raise DataError(
+        f"unlabelled wants a split unlabelled in tfds:{name}, which has {', '.join(there)}."
+    )
+
+
 def read(
     builder: Any,
     name: str,
@@ -302,6 +322,7 @@ def read(
     corrupt: str = "stop",
     stored: str = "array_record",
     splits: dict[str, str] | None = None,
+    unlabelled: bool = False,
 ) -> Source:
     """Reads a TFDS builder whose data set is prepared.
 
@@ -313,6 +334,7 @@ def read(
         stored: ``array_record`` or ``tfrecord``.
         splits: which splits are ``train``, ``test`` and maybe ``validation``, or None to find
             them.
+        unlabelled: also reads the split of images without labels.
 
     Returns:
         The splits, in memory where images have one size and fit, else streamed.
@@ -325,6 +347,11 @@ def read(
         part: _part(builder, split, stored, keys, name)
         for part, split in (splits or choose_splits(builder.info.splits, name)).items()
     }
+    if unlabelled:
+        split = unlabelled_split(builder.info.splits, name)
+        part = _part(builder, split, stored, keys, name)
+        blank = np.full_like(part.labels, UNLABELLED)
+        parts["unlabelled"] = dataclasses.replace(part, labels=blank)
     notice = (
         f"TensorFlow Datasets {builder.info.full_name}, {builder.info.homepage or 'no homepage'}. "
         f"Licence: {builder.info.redistribution_info.license or 'see the homepage'}."
@@ -341,6 +368,7 @@ def load(
     data_dir: str | None = None,
     memory_limit: int = DEFAULT_MEMORY_LIMIT,
     corrupt: str = "stop",
+    unlabelled: bool = False,
 ) -> Source:
     """Reads a data set that TFDS has prepared as ArrayRecord or TFRecord files.
 
@@ -350,6 +378,7 @@ def load(
             ``~/tensorflow_datasets``.
         memory_limit: bytes of decoded images above which they stream.
         corrupt: ``"stop"`` at an image that cannot be decoded, or ``"skip"`` it.
+        unlabelled: also reads its split of images without labels.
 
     Raises:
         DataError: it is not prepared there, is in another format, or has no image and label.
@@ -368,4 +397,11 @@ def load(
     except (OSError, ValueError, LookupError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise DataError(f"tfds:{name} in {folder} cannot be read by TFDS: {reason}.") from error
-    return read(builder, name, memory_limit=memory_limit, corrupt=corrupt, stored=stored)
+    return read(
+        builder,
+        name,
+        memory_limit=memory_limit,
+        corrupt=corrupt,
+        stored=stored,
+        unlabelled=unlabelled,
+    )

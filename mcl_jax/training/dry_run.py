@@ -81,7 +81,7 @@ def _held(state: TrainState, run: Run) -> dict[str, int]:
     """Bytes that lie on the devices between steps."""
     parts = {"parameters": state.params, "optimizer": state.optimizer}
     held = {name: _bytes(part) for name, part in parts.items()}
-    train = run.dataset.train
+    train = run.dataset.pool
     data = 0 if train.images is None else train.images.nbytes + train.labels.nbytes
     return {**held, "other state": _bytes(state) - sum(held.values()), "data set": data}
 

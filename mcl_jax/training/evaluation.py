@@ -173,7 +173,7 @@ def _shared(
     assert run.method.pair is not None
     shared = shared_information(
         run.method.pair,
-        run.dataset.train,
+        run.dataset.pool,
         run.dataset.test,
         seed=config.seed,
         load=functools.partial(load_rows, side=shape[0], margin=1),

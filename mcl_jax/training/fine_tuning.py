@@ -167,11 +167,12 @@ def _set_data(
     source: str,
 ) -> None:
     """The labelled rows, in any order, seen as the networks saw theirs."""
-    mean, std = channel_statistics(config, run.dataset.train)
+    mean, std = channel_statistics(config, run.dataset.pool)
     rows = options.rows or len(dataset.train)
     devices = run.mapper.data_devices
     batch = min(config.data.batch_size, rows // devices * devices)
     tuned.data.update({"sampler": "shuffled", "batch_size": batch, "mean": mean, "std": std})
+    tuned.data.unlabelled = False
     if options.rows:
         tuned.data.train_size = options.rows
     if source != config.data.source:

@@ -31,10 +31,10 @@ def check_dataset(config: ConfigDict, dataset: Dataset) -> None:
             f"data.source must be a data set of two classes or more, got {dataset.num_classes} in "
             f"{config.data.source}."
         )
-    if dataset.train.streams:
+    if dataset.pool.streams:
         _check_streamed(config)
     else:
-        _check_resident(config, dataset.train)
+        _check_resident(config, dataset.pool)
     _check_channels(config, dataset.train)
     _check_positives(config, dataset.train)
     rows, neighbours = len(dataset.train), config.evaluation.knn_neighbours

@@ -284,6 +284,7 @@ def _circumstances(config: ConfigDict, run: Run, state: TrainState) -> dict[str,
         "dataset": {
             "name": dataset.name,
             "train": len(dataset.train),
+            **({} if dataset.unlabelled is None else {"unlabelled": len(dataset.unlabelled)}),
             "validation": len(dataset.validation),
             "test": len(dataset.test),
             "classes": dataset.num_classes,

@@ -93,7 +93,7 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
             f"training.steps_per_dispatch must divide the steps of the run, {steps}, got "
             f"{config.training.steps_per_dispatch}."
         )
-    mean, std = channel_statistics(config, dataset.train)
+    mean, std = channel_statistics(config, dataset.pool)
     setting = Setting(
         num_classes=dataset.num_classes,
         mean=mean,
@@ -101,20 +101,24 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         axes=mapper.axes,
         devices=mapper.data_devices,
         optimizer=optimizer.create(config.optimizer, steps, per_epoch),
-        image_shape=image_shape(config, dataset.train),
-        cropped=dataset.train.streams,
+        image_shape=image_shape(config, dataset.pool),
+        cropped=dataset.pool.streams,
         steps=steps,
         steps_per_epoch=per_epoch,
-        labels=dataset.train.labels,
+        labels=dataset.pool.labels,
     )
     method = methods.create(config, setting)
+    if dataset.unlabelled is not None and method.classifies:
+        raise config_lib.ConfigError(
+            f"data.unlabelled is for methods that learn without labels, got {config.method.name}."
+        )
     try:
         like = jax.eval_shape(_creator(config, dataset, method), jax.random.key(config.seed))
     except ValueError as error:  # images that the encoder cannot take
         raise config_lib.ConfigError(f"model.name {config.model.name}: {error}") from error
-    fit.check_memory(like, dataset.train, mapper)
+    fit.check_memory(like, dataset.pool, mapper)
     layout = states.layout(like, method.specs)
-    streams, unroll = dataset.train.streams, mapper.devices[0].platform == "cpu"
+    streams, unroll = dataset.pool.streams, mapper.devices[0].platform == "cpu"
     feed = streamed_feed if streams else resident_feed(mapper.axes, mapper.data_devices)
     micro = config.training.micro_batches
     step = make_step(method, mapper.axes, feed, config.training.steps_per_dispatch, unroll, micro)
@@ -139,7 +143,7 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
 
 def abstract_batch(config: ConfigDict, dataset: Dataset) -> Batch:
     """Shapes and dtypes of a whole batch, [B, ...]."""
-    size, shape = config.data.batch_size, image_shape(config, dataset.train)
+    size, shape = config.data.batch_size, image_shape(config, dataset.pool)
     return Batch(
         images=jax.ShapeDtypeStruct((size, *shape), jnp.uint8),
         labels=jax.ShapeDtypeStruct((size,), jnp.int32),
@@ -184,7 +188,7 @@ def _creator(config: ConfigDict, dataset: Dataset, method: Method) -> Callable[.
 
 def batches(config: ConfigDict, run: Run, state: TrainState) -> Iterator[Any]:
     """The data of each dispatch from the state's step on."""
-    train = run.dataset.train
+    train = run.dataset.pool
     if not train.streams:
         return resident_batches(run.mapper, train, run.sampler)
     load = loader(config.data.image_size, run.method.crop)
@@ -199,15 +203,21 @@ def predictor(run: Run, state: TrainState) -> Callable[[np.ndarray], Output]:
 
 def _sampler(config: ConfigDict, dataset: Dataset) -> Sampler:
     options = config.data
+    pool = dataset.pool
     if options.get("labelled_batch"):
         labels, names = dataset.train.labels, dataset.class_names
         rows = balanced_rows(
             labels, options.labelled, "labelled", class_names=names, seed=options.seed
         )
         sizes = {"batch_size": options.batch_size, "labelled_batch": options.labelled_batch}
-        return partly_labelled(rows, len(labels), **sizes)
+        return partly_labelled(rows, len(pool), **sizes)
     if options.sampler == "shuffled":
-        return shuffled(len(dataset.train), options.batch_size)
+        return shuffled(len(pool), options.batch_size)
+    if dataset.unlabelled is not None:
+        raise config_lib.ConfigError(
+            f"data.unlabelled wants data.sampler=shuffled, got {options.sampler}, which draws "
+            f"rows of a class."
+        )
     return per_class(
         dataset.train.labels,
         batch_size=options.batch_size,

@@ -23,6 +23,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
         memory_limit=options.memory_limit << 20,
         label_noise=options.label_noise,
         corrupt=options.corrupt,
+        unlabelled=options.unlabelled,
     )
 
 

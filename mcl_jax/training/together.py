@@ -61,7 +61,7 @@ def train_together(configs: Sequence[ConfigDict], workdirs: Sequence[str | pathl
     began = time.perf_counter()
     _check_alike(configs)
     run = ready(configs[0])
-    if len(run.mapper.devices) > 1 or run.dataset.train.streams:
+    if len(run.mapper.devices) > 1 or run.dataset.pool.streams:
         raise ConfigError(
             f"several seeds together want one device and images in memory, got "
             f"{len(run.mapper.devices)} devices and {configs[0].data.source}."

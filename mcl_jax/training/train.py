@@ -237,7 +237,7 @@ def _drawn(run: Run, state: TrainState) -> Batch:
     """The batch that a resident set gives after the state."""
     key = stream(processes.at_hand(state.key), Stream.DATA)
     rows = np.asarray(data.draw(run.sampler, key, int(state.step)))
-    train = run.dataset.train
+    train = run.dataset.pool
     position = np.arange(len(rows), dtype=np.int32)
     return Batch(train.take(rows).images, train.labels[rows], rows, position)
 
@@ -253,6 +253,6 @@ def refreshed(run: Run, state: TrainState) -> TrainState:
     if refresh is None or not state.finite:
         return state
     key, extras = processes.at_hand(state.key), processes.whole(state.extras)
-    new = refresh(state._replace(key=key, extras=extras), run.dataset.train) or {}
+    new = refresh(state._replace(key=key, extras=extras), run.dataset.pool) or {}
     placed = {name: run.mapper.place(x, run.layout.extras[name]) for name, x in new.items()}
     return state._replace(extras={**state.extras, **placed})

@@ -149,7 +149,7 @@ def _information(config: ConfigDict) -> str:
             f"simclr, got {config.method.name}."
         )
     load = functools.partial(load_rows, side=image_shape(config, run.dataset.train)[0], margin=1)
-    splits = run.dataset.train, run.dataset.test
+    splits = run.dataset.pool, run.dataset.test
     with compiled_programs_kept():
         found = shared_information(run.method.pair, *splits, seed=config.seed, load=load)
     lines = [f"Views share: {found['views']['words']}", f"Colours: {found['colours']['words']}"]
@@ -179,7 +179,7 @@ def _page(config: ConfigDict, options: argparse.Namespace, words: list[str]) -> 
     sampled = np.resize(rng.permutation(len(train)), _BATCHES * count * options.views)
     parts, notes = [], _notes_of_method(config)
     for number, field in enumerate(_fields_of_recipes(config)):
-        recipe, patch = _recipe(config, train, field), _patch(config, number)
+        recipe, patch = _recipe(config, dataset.pool, field), _patch(config, number)
         sees, division = _division(config, dataset, recipe)
         images = _images(config, recipe, train, rows)
         others = _images(config, recipe, train, sampled)
@@ -292,7 +292,7 @@ def _division(
 
     if not _is_divided(config):
         return [], None
-    train = dataset.train
+    train = dataset.pool
     statistics, shape = channel_statistics(config, train), image_shape(config, train)
     setting = Setting(
         dataset.num_classes, *statistics, Axes(), 1, optax.identity(), image_shape=shape

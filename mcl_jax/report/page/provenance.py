@@ -14,7 +14,7 @@ def facts(run: Workdir) -> list[tuple[str, str]]:
     data = started.get("dataset", {})
     rows = [
         f"{run.rows(split):,} {split}"
-        for split in ("train", "validation", "test")
+        for split in ("train", "unlabelled", "validation", "test")
         if run.rows(split) is not None
     ]
     known = {

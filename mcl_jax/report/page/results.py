@@ -83,6 +83,8 @@ def sentence(run: Workdir) -> str:
     data = f"{rows:,} images of {run.setting('data.source', '?')}" if rows else (
         f"images of {run.setting('data.source', '?')}"
     )  # fmt: skip
+    if run.rows("unlabelled"):
+        data += f" and {run.rows('unlabelled'):,} without labels"
     length = f"for {run.steps:,} steps " if run.steps else ""
     learn = "learns alone" if networks == 1 else "learn together"
     return (

@@ -117,7 +117,7 @@ class Workdir:
         return value
 
     def rows(self, split: str) -> int | None:
-        """Rows of ``"train"``, ``"validation"`` or ``"test"``, or None where no file tells."""
+        """Rows of a split, such as ``"train"`` or ``"unlabelled"``, or None where no file tells."""
         known = self.started.get("dataset", {}).get(split)
         if known is None and self.outputs is not None and self.outputs.split == split:
             known = self.outputs.of
