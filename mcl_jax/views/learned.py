@@ -5,8 +5,8 @@ three others, ``y = g(x)``, and one network sees the first channel of y, another
 generator is a chain of couplings, each of which moves some channels by a function of the rest and
 is undone by the same function:
 
-    additive    y_a = x_a + t(x_b)                  log |det J| = 0
-    affine      y_a = x_a exp(s(x_b)) + t(x_b)      log |det J| = sum s(x_b)
+    additive    y_a = x_a + t(x_b)                  log abs(det J) = 0
+    affine      y_a = x_a exp(s(x_b)) + t(x_b)      log abs(det J) = sum s(x_b)
 
 The function is two convolutions of 1 x 1 pixels, ``W2 ReLU(W1 x + b1) + b2``; a ReLU stands before
 the first one too, but for the first coupling. ``W2`` and ``b2`` start at 0, so that a new generator

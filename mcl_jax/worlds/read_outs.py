@@ -55,7 +55,7 @@ def read_classes(
 def read_positions(features: jax.Array, positions: jax.Array, held_out: jax.Array) -> jax.Array:
     """Fits ridge regression to some rows and lets it answer for others.
 
-        minimise  mean over rows of |x W + b - position|^2 + 0.001 sum(W^2)
+        minimise  mean over rows of sum((x W + b - position)^2) + 0.001 sum(W^2)
 
     Features are standardised first, as in `read_classes`; the minimum is found exactly.
 
