@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -312,6 +313,15 @@ def test_tests_have_eight_devices():
     assert jax.device_count() == 8
 
 
+def catches_sigterm(process):
+    """Whether the process has said what SIGTERM does; before, Python itself is starting."""
+    status = pathlib.Path(f"/proc/{process.pid}/status")
+    if not status.exists():  # not Linux
+        return True
+    caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 1.5, 2.5])
 def test_sigterm_ends_a_start_with_its_code_wherever_it_is(tmp_path, seconds):
     words = [sys.executable, "-m", "mcl_jax.main", SMOKE, f"--workdir={tmp_path}", "--noreport"]
@@ -319,7 +329,10 @@ def test_sigterm_ends_a_start_with_its_code_wherever_it_is(tmp_path, seconds):
     with subprocess.Popen(
         words, cwd=ROOT, env=os.environ | {"JAX_PLATFORMS": "cpu"}, stderr=subprocess.PIPE
     ) as process:
-        time.sleep(seconds)
+        begun = time.monotonic()
+        while not catches_sigterm(process) or time.monotonic() - begun < seconds:
+            assert process.poll() is None
+            time.sleep(0.01)
         process.terminate()
         said = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 143

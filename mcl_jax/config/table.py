@@ -271,7 +271,7 @@ def smoke(config: ConfigDict, arg: str) -> ConfigDict:
         config.data.unlabelled = False
         config.data.update({"images_per_class": 2, "image_size": 0, "mean": (), "std": ()})
         config.views.update({"size": 0, "padding": 1})
-        config.model.update({"name": "small_resnet", "width": 1.0, "stem": ""})
+        config.model.update({"name": "tiny_resnet", "width": 1.0, "stem": ""})
         if config.views.get("channels"):
             # Digits are gray; the photographs are of 14 classes.
             sizes = {"train_size": 196, "validation_size": 98}

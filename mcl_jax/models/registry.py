@@ -43,6 +43,7 @@ _ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "vit_tiny": functools.partial(ViT, width=192, heads=3),
     "vit_small": functools.partial(ViT, width=384, heads=6),
     "small_resnet": SmallResNet,
+    "tiny_resnet": functools.partial(SmallResNet, widths=(16,)),
 }
 
 

@@ -11,7 +11,8 @@ from mcl_jax.models.blocks import BasicBlock, Layers, residual_stages, stage_of
 class SmallResNet(nn.Module):
     """conv3x3/2 - BN - ReLU - three basic blocks, strides 1, 2, 2 - average - linear.
 
-    No paper's; it follows CifarResNet, but strides at once and is shallow, which suits a CPU.
+    No paper's; it follows CifarResNet, but strides at once and is shallow, which suits a CPU. With
+    one block it is ``tiny_resnet``, which compiles at once: for smoke runs and tests.
 
     Attributes:
         num_classes: number of classes C.

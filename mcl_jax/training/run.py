@@ -54,6 +54,7 @@ class Run(NamedTuple):
         inspect: (state, data) to (state, what is finite of the step), for a step that failed.
         like: structure, shapes and dtypes of the state.
         layout: how the state lies over the mesh, as PartitionSpecs.
+        create: (key, weights from files, given extras) to the state at step 0, on the devices.
         predict: (state, images [B, H, W, c]) to Output, compiled for all devices.
     """
 
@@ -67,6 +68,7 @@ class Run(NamedTuple):
     inspect: Callable[..., Any]
     like: TrainState
     layout: TrainState
+    create: Callable[..., TrainState]
     predict: Callable[..., Any]
 
 
@@ -112,8 +114,9 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         raise config_lib.ConfigError(
             f"data.unlabelled is for methods that learn without labels, got {config.method.name}."
         )
+    create = _creator(config, dataset, method)
     try:
-        like = jax.eval_shape(_creator(config, dataset, method), jax.random.key(config.seed))
+        like = jax.eval_shape(create, jax.random.key(config.seed), None, {})
     except ValueError as error:  # images that the encoder cannot take
         raise config_lib.ConfigError(f"model.name {config.model.name}: {error}") from error
     fit.check_memory(like, dataset.pool, mapper)
@@ -137,6 +140,7 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
         inspect=mapper.map(inspection, layout, data_is_split=streams, results=found),
         like=like,
         layout=layout,
+        create=_in_place(create, mapper, layout),
         predict=mapper.predictor(method.predict, layout),
     )
 
@@ -163,27 +167,36 @@ def initial_state(config: ConfigDict, run: Run, *, drawn: bool = False) -> Train
     Raises:
         ConfigError: a file of weights cannot be read, or is of another network.
     """
-    # Compiling the many draws takes longer than drawing, unless XLA is told not to optimise.
-    on_cpu = run.mapper.devices[0].platform == "cpu"
-    options = {"xla_backend_optimization_level": 0} if on_cpu else None
-    create_in_place = jax.jit(
-        _creator(config, run.dataset, run.method),
-        compiler_options=options,
-        out_shardings=run.mapper.shardings(run.layout),
-    )
     weights = None if drawn else run.method.read()
-    return create_in_place(jax.random.key(config.seed), weights, run.method.given())
+    return run.create(jax.random.key(config.seed), weights, run.method.given())
 
 
 def _creator(config: ConfigDict, dataset: Dataset, method: Method) -> Callable[..., TrainState]:
-    """The state at step 0 as a function of the run's key, weights from files, given extras."""
+    """The state at step 0 as a function of the run's key, weights from files, given extras.
+
+    It is traced once, for its shapes and for its values.
+    """
     batch = abstract_batch(config, dataset)
 
-    def create(key: jax.Array, weights: Any = None, given: Any = None) -> TrainState:
+    def create(key: jax.Array, weights: Any, given: Any) -> TrainState:
         blank = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), batch)
         return states.create(method, key, blank, weights, given)
 
-    return create
+    return jax.jit(create)
+
+
+def _in_place(
+    create: Callable[..., TrainState], mapper: Mapper, layout: TrainState
+) -> Callable[..., TrainState]:
+    """What creates the state where it is to lie."""
+    # Compiling the many draws takes longer than drawing, unless XLA is told not to optimise.
+    on_cpu = mapper.devices[0].platform == "cpu"
+    options = {"xla_backend_optimization_level": 0} if on_cpu else None
+    return jax.jit(
+        lambda key, weights, given: create(key, weights, given),
+        compiler_options=options,
+        out_shardings=mapper.shardings(layout),
+    )
 
 
 def batches(config: ConfigDict, run: Run, state: TrainState) -> Iterator[Any]:

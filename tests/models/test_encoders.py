@@ -62,6 +62,7 @@ def test_names_map_onto_pytorch(name):
         ("resnet101", 44_549_160, 2048),
         ("resnet20", 278_324, 64),
         ("small_resnet", 83_892, 64),
+        ("tiny_resnet", 6_836, 16),
     ],
 )
 def test_parameters_beyond_the_authors(name, parameters, width):
