@@ -27,7 +27,7 @@ def uniforms(keys: jax.Array, count: int) -> jax.Array:
         >>> uniforms(jax.random.split(jax.random.key(0), 2), 3).shape
         (2, 3)
     """
-    return jax.vmap(lambda key: jax.random.uniform(key, (count,)))(keys)
+    return jax.vmap(lambda key: jax.random.uniform(key, (count,), jnp.float32))(keys)
 
 
 def between(numbers: jax.Array, low: float, high: float) -> jax.Array:
@@ -36,7 +36,7 @@ def between(numbers: jax.Array, low: float, high: float) -> jax.Array:
 
 
 def span(low: float, high: float) -> jax.Array:
-    """A range as its least number and its width, [2], as `spread` takes it.
+    """A range as its least number and its width, float32 [2], as `spread` takes it.
 
     The width is rounded once, so that draws are those of `between` to the last bit.
 
@@ -44,7 +44,7 @@ def span(low: float, high: float) -> jax.Array:
         >>> span(0.25, 1.0).tolist()
         [0.25, 0.75]
     """
-    return jnp.asarray([low, high - low])
+    return jnp.asarray([low, high - low], jnp.float32)
 
 
 def spread(numbers: jax.Array, least_and_width: jax.Array) -> jax.Array:

@@ -59,7 +59,7 @@ def pad_and_crop(keys: jax.Array, images: jax.Array, padding: int) -> jax.Array:
 
 def draw_corners(keys: jax.Array, padding: int) -> jax.Array:
     """Where `pad_and_crop` cuts: int32 [B, 2], top and left in the padded image."""
-    return jax.vmap(lambda key: jax.random.randint(key, (2,), 0, 2 * padding + 1))(keys)
+    return jax.vmap(lambda key: jax.random.randint(key, (2,), 0, 2 * padding + 1, jnp.int32))(keys)
 
 
 def crop_padded(images: jax.Array, corners: jax.Array, padding: int) -> jax.Array:
@@ -67,7 +67,8 @@ def crop_padded(images: jax.Array, corners: jax.Array, padding: int) -> jax.Arra
     padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
 
     def cut(image: jax.Array, corner: jax.Array) -> jax.Array:
-        return lax.dynamic_slice(image, (corner[0], corner[1], 0), images.shape[1:])
+        first = jnp.zeros_like(corner[0])  # of one dtype with the corner, whatever the widest is
+        return lax.dynamic_slice(image, (*corner, first), images.shape[1:])
 
     return jax.vmap(cut)(padded, corners)
 

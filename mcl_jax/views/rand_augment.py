@@ -120,7 +120,8 @@ def draw_randaugment(
         operation = jnp.where(
             chances(keys[:, 1], probability), numbers[whole(drawn[:, 0], len(operations))], 0
         )
-        level = magnitude + spread * jax.vmap(jax.random.normal)(keys[:, 2])
+        normal = jax.vmap(lambda key: jax.random.normal(key, (), jnp.float32))(keys[:, 2])
+        level = magnitude + spread * normal
         return Drawn(operation, jnp.clip(level, 0, MOST), drawn[:, 1] < 0.5, drawn[:, 2] < 0.5)
 
     slots = [slot(folded(keys, i)) for i in range(count)]

@@ -95,6 +95,22 @@ def test_every_recipe_says_what_it_is_and_takes_gray_images(name):
     assert shapes(recipe(name, size=28, **GRAY), 3, 28, 28, 1) == (3, 28, 28, 1)
 
 
+@pytest.mark.parametrize("mode", ["exact", "fused"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_draws_are_float32_whatever_jax_defaults_to(name, mode):
+    if mode == "fused" and recipe(name, size=28).crop is None:
+        pytest.skip("begins with no crop")
+    keys, images = jax.random.split(jax.random.key(0), 2), np.zeros((2, 32, 32, 3), np.uint8)
+    found = []
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            made = recipe(name, size=28, mode=mode)
+            found.append(jax.device_get(made.draw(keys, images.shape)))
+            assert jax.eval_shape(made.train, keys, images).dtype == jnp.float32
+    same = jax.tree.map(lambda a, b: a.dtype == b.dtype and np.array_equal(a, b), *found)
+    assert all(jax.tree.leaves(same))
+
+
 def test_views_of_a_size_are_made_of_images_of_any_size():
     for name in ("simclr", "imagenet"):
         assert shapes(recipe(name, size=24), 2, 9, 40, 3) == (2, 24, 24, 3)
