@@ -20,7 +20,7 @@ class Queue(NamedTuple):
     """The newest keys of every network, first in first out.
 
     Attributes:
-        keys: [M, K, D], unit vectors.
+        keys: [M, K, D], unit vectors, unless whoever fills it says otherwise.
         cursor: [], int32, the place of the next key, which holds the oldest.
     """
 
@@ -60,7 +60,7 @@ def enqueue(queue: Queue, keys: jax.Array, *, axis_name: str | None = None) -> Q
 
     Args:
         queue: Queue of keys [M, K, D].
-        keys: [M, B, D], unit vectors; B may be any size.
+        keys: [M, B, D], as they are to be kept; B may be any size.
         axis_name: mapped axis that the queue is split over, or None. Each device then holds the
             keys [M, K / devices, D] and the cursor of the whole queue; ``keys`` are the whole
             batch, the same on all devices.
@@ -94,6 +94,47 @@ def enqueue(queue: Queue, keys: jax.Array, *, axis_name: str | None = None) -> Q
         queue.keys.at[:, places].set(newest, unique_indices=True, mode="drop"),
         (queue.cursor + batch).astype(jnp.int32) % size,
     )
+
+
+def nearest(queue: Queue, queries: jax.Array) -> jax.Array:
+    """The key of each network's own queue that is most like each of its queries.
+
+    Computes ``keys[a, argmax_k cos(queries[a, i], keys[a, k])]``, of equals the first.
+
+    Args:
+        queue: Queue of keys [M, K, D], of any length.
+        queries: [M, B, D], floating, of any length.
+
+    Returns:
+        [M, B, D], as they lie in the queue. No gradient flows.
+
+    Raises:
+        TypeError: ``queries`` are not floating.
+        ValueError: ``queries`` are not [M, B, D] with the queue's M and D.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> queue = Queue(jnp.array([[[2.0, 0.0], [0.0, 3.0]]]), jnp.zeros((), jnp.int32))
+        >>> nearest(queue, jnp.array([[[0.1, 0.2]]])).tolist()
+        [[[0.0, 3.0]]]
+
+    NNCLR, arXiv 2104.14548.
+    """
+    networks, _, dim = queue.keys.shape
+    checks.as_floating(queries, "queries")
+    if jnp.ndim(queries) != 3 or (queries.shape[0], queries.shape[2]) != (networks, dim):
+        raise ValueError(
+            f"queries must be [M, B, D] with M = {networks} and D = {dim}, got shape "
+            f"{jnp.shape(queries)}."
+        )
+    keys, queries = lax.stop_gradient((queue.keys, queries))
+    cosines = jnp.einsum(
+        "aid,akd->aik",
+        queries,
+        l2_normalize(keys).astype(queries.dtype),
+        precision=lax.Precision.HIGHEST,
+    )
+    return jnp.take_along_axis(keys, jnp.argmax(cosines, axis=-1)[..., None], axis=1)
 
 
 def init_bank(key: jax.Array, networks: int, rows: int, dim: int) -> jax.Array:

@@ -54,18 +54,22 @@ def main(argv: list[str] | None = None) -> int:
 class _Here:
     """Runs carried out by this process."""
 
-    def __init__(self, parts: Sequence[str]) -> None:
+    def __init__(self, parts: Sequence[str], together: int) -> None:
         self.parts = parts
+        self.together = together
 
     def check(self, arm: Arm) -> None:
         """Raises ConfigError or DataError where the arm's method and data do not go together."""
         from mcl_jax.data import DataError, DataWarning
         from mcl_jax.training.evaluation import VIEWS, check_parts
         from mcl_jax.training.loop import ready
+        from mcl_jax.training.together import check_together
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # each run will tell
             try:
+                if self.together > 1:
+                    check_together([arm.config] * 2)
                 run = ready(arm.config)
                 if VIEWS in self.parts:
                     check_parts([VIEWS], arm.config, run, arm.config.data.source)
@@ -118,7 +122,7 @@ def _run(study: Study) -> int:
         console.print(sentence, soft_wrap=True, highlight=False)
 
     with compiled_programs_kept():
-        runs = carry_out(study, _Here(study.parts), tell)
+        runs = carry_out(study, _Here(study.parts, study.together), tell)
     found = strict(results(study, runs))
     write_json(study.folder / "study.json", found)
     for table in study_tables(found):

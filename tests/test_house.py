@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "views": {"atomic"},
     "data": {"atomic"},
     "config": {"atomic"},
-    "cohort": {"atomic", "axes", "models"},
+    "cohort": {"atomic", "axes", "losses", "models"},
     "interop": {"atomic", "models"},
     "meter": {"losses", "mutual_information"},
     "report": {"atomic", "evaluation"},

@@ -67,6 +67,24 @@ def test_enqueue_is_a_deque(batches: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(oldest_first(queue), np.stack(expected, axis=1))
 
 
+def test_the_nearest_key_is_that_of_the_largest_cosine() -> None:
+    keys, queries = RNG.normal(size=(M, K, D)), RNG.normal(size=(M, 4, D))
+    found = memory.nearest(memory.Queue(jnp.asarray(keys), jnp.int32(0)), jnp.asarray(queries))
+    for a in range(M):
+        for i in range(4):
+            cosines = keys[a] @ queries[a, i] / np.linalg.norm(keys[a], axis=1)
+            np.testing.assert_array_equal(found[a, i], np.float32(keys[a, np.argmax(cosines)]))
+
+
+def test_nothing_learns_through_neighbours() -> None:
+    keys, queries = vectors(M, K, D), vectors(M, 4, D)
+
+    def total(keys: jax.Array, queries: jax.Array) -> jax.Array:
+        return jnp.sum(memory.nearest(memory.Queue(keys, jnp.int32(0)), queries))
+
+    assert not any(np.any(x) for x in jax.grad(total, (0, 1))(keys, queries))
+
+
 def test_rows_go_to_the_places_from_the_cursor_on() -> None:
     queue = memory.Queue(jnp.zeros((1, 4, 1)), jnp.int32(3))
     queue = memory.enqueue(queue, jnp.array([[[1.0], [2.0]]]))
@@ -447,6 +465,12 @@ SHAPES = "index must be [B] and embeddings [M, B, D] with M = 2 and D = 3, got s
             ValueError,
             "classes must have a row of another class than every anchor's, got 4 rows of class 1 "
             "alone, that of anchor 1.",
+        ),
+        (
+            memory.nearest,
+            (memory.init_queue(jax.random.key(0), 2, 3, 4), jnp.zeros((2, 1, 5))),
+            ValueError,
+            "queries must be [M, B, D] with M = 2 and D = 4, got shape (2, 1, 5).",
         ),
         (
             memory.draw_same_class,

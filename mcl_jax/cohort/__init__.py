@@ -11,7 +11,7 @@ A cohort's variables are ``{"params": {KEY: tree}, "batch_stats": {KEY: tree}}``
 the former's leaves without a network axis.
 """
 
-from mcl_jax.cohort.groups import Cohort, Group, apply, apply_patches, init, like, networks_of
+from mcl_jax.cohort.groups import Cohort, Group, apply, apply_patches, init, like, look, networks_of
 from mcl_jax.cohort.members import (
     load_member,
     parameter_counts,
@@ -35,6 +35,7 @@ __all__ = [
     "init",
     "like",
     "load_member",
+    "look",
     "network",
     "networks_of",
     "parameter_counts",

@@ -199,6 +199,47 @@ def apply_patches(
     return gather(jnp.concatenate(found), axis_name), statistics
 
 
+def look(
+    cohort: Cohort,
+    variables: Any,
+    parts: tuple[jax.Array | None, ...],
+    *,
+    combine: Callable[[jax.Array], jax.Array] | None = None,
+    predict: bool = True,
+) -> tuple[list[tuple[jax.Array, jax.Array] | None], Any]:
+    """Shows parts of images to every network, in training, as `Network.look` has them.
+
+    Args:
+        cohort: networks with predictors.
+        variables: as `apply` has them; predictors may be missing if they are not called.
+        parts: for each group [B, P, h, w, c], floating, or None, which leaves it out.
+        combine: features of an image's parts to those that are projected, as there.
+        predict: whether predictors follow.
+
+    Returns:
+        For each group projections and predictions [m, B, C, D] of this device's networks, or None,
+        and the batch statistics as `init` has them.
+
+    Raises:
+        ValueError: parts are not one for each group, or a network has no predictor.
+    """
+    found: list[tuple[jax.Array, jax.Array] | None] = []
+    statistics = dict(variables["batch_stats"])
+    for (name, group), seen in zip(cohort.items(), parts, strict=True):
+        if seen is None:
+            found.append(None)
+            continue
+
+        def run(network: Network, variables: Any, seen: jax.Array = seen) -> Any:
+            return network.apply(
+                variables, seen, combine, predict, True, mutable=["batch_stats"], method="look"
+            )
+
+        output, statistics[name] = _each(group, run, variables["params"][name], statistics[name])
+        found.append(output)
+    return found, statistics
+
+
 def _of_groups(cohort: Cohort, images: Images) -> tuple[jax.Array, ...]:
     """What each group sees."""
     groups = len(cohort.groups)

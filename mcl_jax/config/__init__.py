@@ -6,6 +6,8 @@ A file in ``configs/`` starts from the `default` of a method and changes what di
 
 from mcl_jax.config.checks import check, unknown_field, wanted
 from mcl_jax.config.field import ConfigError, Field
+from mcl_jax.config.looks import Looks, looks_of_networks
+from mcl_jax.config.predictive import PREDICTIVE, predictive, split_predictive
 from mcl_jax.config.presets import PRESETS, Preset, preset, pycontrast, split_smoke
 from mcl_jax.config.table import (
     default,
@@ -20,9 +22,11 @@ from mcl_jax.config.table import (
 from mcl_jax.config.workdir import check_workdir, claim, saved_steps
 
 __all__ = [
+    "PREDICTIVE",
     "PRESETS",
     "ConfigError",
     "Field",
+    "Looks",
     "Preset",
     "check",
     "check_workdir",
@@ -33,11 +37,14 @@ __all__ = [
     "flatten",
     "known_methods",
     "knows_method",
+    "looks_of_networks",
     "own_fields",
+    "predictive",
     "preset",
     "pycontrast",
     "saved_steps",
     "smoke",
+    "split_predictive",
     "split_smoke",
     "unknown_field",
     "wanted",

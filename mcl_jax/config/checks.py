@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from mcl_jax.config.field import ConfigError, Field
+from mcl_jax.config.looks import check_looks
 from mcl_jax.config.table import fields, flatten, knows_method
 
 
@@ -45,6 +46,7 @@ def check(config: ConfigDict, devices: int = 1) -> None:
     _check_terms(config)
     _check_views(config)
     _check_learned_views(config, devices)
+    check_looks(config)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -313,13 +315,14 @@ def _check_optimizer(config: ConfigDict) -> None:
             f"optimizer.{name} must be below training.epochs, {config.training.epochs}, got "
             f"{options[name]}; to try a run's beginning, give training.steps."
         )
-    for pattern in options.decay_exclude:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ConfigError(
-                f"optimizer.decay_exclude must hold regular expressions, got {pattern!r}: {error}."
-            ) from error
+    for name in ("decay_exclude", "constant"):
+        for pattern in options[name]:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ConfigError(
+                    f"optimizer.{name} must hold regular expressions, got {pattern!r}: {error}."
+                ) from error
 
 
 def _check_evaluation(config: ConfigDict) -> None:
@@ -403,6 +406,21 @@ def _check_learned_views(config: ConfigDict, devices: int) -> None:
             f"method.seen_channels is for method.generators own, got {options.seen_channels} with "
             f"{options.generators}."
         )
+    if own and config.model.shared_stages:
+        raise ConfigError(
+            f"model.shared_stages must be 0 for method.generators own, whose networks see "
+            f"different things, got {config.model.shared_stages}."
+        )
+    if options.topology != "all" or options.pair_weights:
+        raise ConfigError(
+            "method.topology and method.pair_weights are for terms of mutual contrast: the bound "
+            "of learned_views is the mean over all pairs that see different things."
+        )
+    if options.bound == "dv" and options.head != "linear":
+        raise ConfigError(
+            f"method.head must be linear for method.bound dv, whose scores have no bound, got "
+            f"{options.head}."
+        )
     if not options.information_weight and not options.class_weight:
         raise ConfigError(
             "method.information_weight and method.class_weight are both 0: nothing is learned."
@@ -433,6 +451,18 @@ def _check_learned_views(config: ConfigDict, devices: int) -> None:
         raise ConfigError(
             f"data.labelled_batch and data.batch_size must be multiples of devices times "
             f"micro-batches, {parts}, got {labelled} and {batch}."
+        )
+    norm, groups = config.model.norm, config.model.norm_groups
+    if math.gcd(batch, labelled) % groups:
+        raise ConfigError(
+            f"model.norm_groups must divide data.labelled_batch and the other rows of a batch, "
+            f"{labelled} and {batch - labelled}, got {groups}."
+        )
+    runs = {"local": parts, "grouped": groups, "sync": config.training.micro_batches, "group": 0}
+    if min(labelled, batch - labelled) < 2 * runs[norm]:
+        raise ConfigError(
+            f"data.labelled_batch must give batch statistics two rows or more, and leave as many, "
+            f"got {labelled} of {batch} in {runs[norm]} parts."
         )
 
 

@@ -159,6 +159,52 @@ _LEARNED_VIEWS: Fields = {
     ),
 }
 
+_GLOBAL_LOCAL: Fields = {
+    "method.queries": Field(
+        "global",
+        "what predictions are made of: global, local, crops, or some joined by +; one for all "
+        "networks, or one for each, joined by commas",
+    ),
+    "method.targets": Field("global", "what targets are made of: global, local, or both, the same"),
+    "method.target_network": Field(
+        "momentum",
+        "who makes targets: a momentum network, or each network itself without gradient",
+        choices=("momentum", "online"),
+    ),
+    "method.momentum": Field(0.99, "of momentum networks", least=0, below=1),
+    "method.momentum_schedule": Field(
+        "constant", "cosine rises to 1, as BYOL's", choices=("constant", "cosine")
+    ),
+    "method.neighbours": Field(
+        16384, "earlier targets, of which the nearest stands for a target; 0: itself", least=0
+    ),
+    "method.contrast": Field(
+        "nt_xent",
+        "of predictions and targets: which of them are anchors, both (nt_xent), or cosine alone",
+        choices=("nt_xent", "predictions", "targets", "cosine"),
+    ),
+    "method.global_weight": Field(6.0, "of what is predicted of targets", least=0),
+    "method.local_weight": Field(
+        1.0, "of what is predicted of pairs of quarters; 0 leaves them out", least=0
+    ),
+    "method.local_gradient": Field(
+        True, "false: the local loss trains nothing, as in the released code"
+    ),
+    "method.views": Field(
+        3,
+        "of an image; of three, local is of the first two, targets of first and last",
+        least=2,
+        below=4,
+    ),
+    "method.head_width": Field(2048, "of the head's hidden layers", least=1),
+    "method.predictor_width": Field(512, "of the predictor's hidden layer", least=1),
+    "views.second_recipe": Field("", "of the second view; empty is the first's"),
+    "views.small_crops": Field(0, "of each view, for look crops", least=0),
+    "views.small_size": Field(0, "side of small crops; 0 is half a view's", least=0),
+    "views.small_scale": Field((0.05, 0.14), "least and largest share of the area of small crops"),
+    **_CHANNELS,
+}
+
 METHOD_FIELDS: dict[str, Fields] = {
     "supervised_mcl": {
         **_weights(0.1, 1.0, 0.1, 1.0),
@@ -223,6 +269,7 @@ METHOD_FIELDS: dict[str, Fields] = {
         **_CHANNELS,
     },
     "learned_views": _LEARNED_VIEWS,
+    "global_local": {**_weights(1.0, 0.0, 1.0, 0.0), **_SOFT, **_CHUNKS, **_GLOBAL_LOCAL},
 }
 
 # Learning without labels: rows in any order, the papers' temperature and head.
@@ -240,6 +287,23 @@ METHOD_DEFAULTS: dict[str, dict[str, Any]] = {
     "simclr": _WITHOUT_LABELS | {"views.recipe": "simclr", "method.head": "simclr"},
     "instance_discrimination": _WITHOUT_LABELS | {"views.recipe": "instance_discrimination"},
     "local_aggregation": _WITHOUT_LABELS | {"views.recipe": "instance_discrimination"},
+    "global_local": _WITHOUT_LABELS
+    | {
+        "method.temperature": 1.0,
+        "method.head": "fast_moco",
+        "method.embedding_dim": 2048,
+        "views.recipe": "moco_v2",
+        "optimizer.learning_rate": 0.1,
+        "optimizer.clip_norm": 1.0,
+        "optimizer.constant": ("predictor",),
+    },
     "learned_views": _WITHOUT_LABELS
-    | {"views.recipe": "imagenet", "views.crop_scale": (0.2, 1.0), "optimizer.weight_decay": 0.0},
+    | {
+        "views.recipe": "imagenet",
+        "views.crop_scale": (0.2, 1.0),
+        "optimizer.name": "adam",
+        "optimizer.beta1": 0.5,
+        "optimizer.learning_rate": 2e-4,
+        "optimizer.weight_decay": 0.0,
+    },
 }

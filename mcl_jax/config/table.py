@@ -14,6 +14,7 @@ _SEEDS = 2**32
 
 # What a run on a few hundred images has room for.
 _SMALL = {"queue_size": 100, "negatives": 16, "background": 16, "clusters": 10}
+_SMALL |= {"neighbours": 100, "head_width": 32, "predictor_width": 16}
 
 _FIELDS = {
     "name": Field("default", "of the run; its results go to runs/<name> without --workdir"),
@@ -28,7 +29,7 @@ _FIELDS = {
     "method.head": Field(
         "mcl",
         "from features to embeddings",
-        choices=("mcl", "linear", "mocov2", "simclr", "byol"),
+        choices=("mcl", "linear", "mocov2", "simclr", "byol", "simsiam", "fast_moco"),
     ),
     "method.embedding_dim": Field(128, "D, numbers in an embedding", least=1),
     "method.temperature": Field(0.1, "of the contrastive softmax", above=0),
@@ -56,6 +57,9 @@ _FIELDS = {
     ),
     "model.weights": Field(
         (), "a .safetensors or .npz file for each network, empty for none", items=str
+    ),
+    "model.zero_residual": Field(
+        False, "residual blocks start as their shortcuts, for ResNets that are no wide ones"
     ),
     "model.remat": Field(False, "computes activations again in the backward pass: less memory"),
     "model.dtype": Field(
@@ -127,6 +131,9 @@ _FIELDS = {
     ),
     "optimizer.clip_norm": Field(
         0.0, "largest gradient norm of a network; 0 does not clip", least=0
+    ),
+    "optimizer.constant": Field(
+        (), "patterns of parameter names whose learning rate stays at its peak", items=str
     ),
     "optimizer.schedule": Field(
         "cosine",

@@ -4,6 +4,7 @@ A method is one value of pure functions, `Method`; the trainer runs any of them 
 To add one, write a function ``(config, setting) -> Method`` and decorate it with `register`.
 """
 
+from mcl_jax.methods import global_local as _global_local
 from mcl_jax.methods import instance_discrimination as _instance_discrimination
 from mcl_jax.methods import learned_views as _learned_views
 from mcl_jax.methods import local_aggregation as _local_aggregation
@@ -16,6 +17,6 @@ from mcl_jax.methods.registry import create, names, register
 
 __all__ = ["Method", "Setting", "Specs", "Update", "create", "moves_all", "names", "register"]
 
-del _learned_views
+del _global_local, _learned_views
 del _instance_discrimination, _local_aggregation, _moco, _simclr
 del _supervised_bank, _supervised_mcl

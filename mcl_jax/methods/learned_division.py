@@ -78,7 +78,12 @@ def read(config: ConfigDict) -> LearnedViews | None:
     name = config.views.get("learned")
     if not name:
         return None
-    path = pathlib.Path(name.replace("{seed}", str(config.seed)))
+    path = pathlib.Path(name.replace("{seed}", str(config.seed))).expanduser()
+    if path.is_dir() and not (path / FILE).exists():
+        raise ConfigError(
+            f"views.learned: {path} has no {FILE}, which a run of method learned_views leaves "
+            f"there at its end."
+        )
     path = path / FILE if path.is_dir() else path
     try:
         found = learned.load(path)

@@ -86,13 +86,16 @@ def learned_views(config: ConfigDict, setting: Setting) -> Method:
         ),
         specs=Specs(
             params=whole,
-            extras={"batch_stats": whole, "classifier_stats": whole, "views": whole, **bank},
+            extras={
+                **dict.fromkeys(("batch_stats", "classifier_stats", "views", "weights"), whole),
+                **bank,
+            },
         ),
         read=lambda: pretrained.read(config, setting),
         load=load,
         crop=(game.recipe.crop,) * game.parts,
         classifies=False,
-        given=lambda: {"views": game.recipe.numbers()},
+        given=game.given,
         alternating=True,
         leaves=game.leaves,
     )
@@ -158,11 +161,20 @@ class _Game(NamedTuple):
         extras: dict[str, Any] = {
             "batch_stats": drawn["batch_stats"],
             "classifier_stats": statistics,
-            "views": self.recipe.numbers(),
+            **self.given(),
         }
         if self.bank is not None:
             extras["bank"] = self.bank.init(beside, drawn["params"])
         return params, extras
+
+    def given(self) -> dict[str, Any]:
+        """Numbers of a configuration that the compiled program takes as inputs."""
+        options = self.config.method
+        weights = {"information": options.information_weight, "class": options.class_weight}
+        return {
+            "views": self.recipe.numbers(),
+            "weights": {name: jnp.asarray(float(x)) for name, x in weights.items()},
+        }
 
     def plain(self, generators: Any, images: jax.Array) -> list[jax.Array]:
         """The parts of images [B, H, W, c] or [B, P, H, W, c], nothing random."""
@@ -218,7 +230,6 @@ class _Game(NamedTuple):
         self, outputs: dict[str, jax.Array], extras: Any, batch: Batch, key: jax.Array
     ) -> tuple[dict[str, jax.Array], tuple[Any, dict[str, jax.Array]]]:
         """The networks' loss, minus the bound, and the generators'."""
-        weights = self.config.method
         embeddings = jax.vmap(self.every)(outputs["embeddings"])
         rows = self.rows_of_bound(batch)
         pairs = self.bound(embeddings, extras, rows, key)
@@ -226,7 +237,8 @@ class _Game(NamedTuple):
         apart = seen[:, None] != seen
         bound = jnp.sum(jnp.where(apart, pairs, 0)) / jnp.sum(apart)
         entropies, right = self.of_classes(outputs, batch)
-        loss = weights.information_weight * bound + weights.class_weight * jnp.sum(entropies)
+        weights = extras["weights"]
+        loss = weights["information"] * bound + weights["class"] * jnp.sum(entropies)
         metrics = {"loss": loss, "bound": bound, **self.readings(embeddings)}
         if self.classifier is not None:
             metrics |= {"cross_entropy": entropies[seen], "accuracy": right[seen]}
@@ -333,8 +345,9 @@ def _game(config: ConfigDict, setting: Setting) -> _Game:
         bound = view_bounds.of_bank(config, bank)
     classifier = None
     if options.class_weight:
+        field = "method.classifier" if options.classifier else "model.name"
         name = options.classifier or networks.names(config)[0]
-        classifier = networks.encoder(config, setting, name)
+        classifier = networks.encoder(config, setting, name, field)
     return _Game(config, cohort, classifier, recipe, views, bound, bank, setting.axes)
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from mcl_jax import losses, models
 from mcl_jax.cohort import Cohort, Group, Network
-from mcl_jax.config import ConfigError
+from mcl_jax.config import ConfigError, looks_of_networks
 from mcl_jax.methods.dividing import parts
 from mcl_jax.methods.method import Setting
 from mcl_jax.models.blocks import Layers
@@ -21,7 +21,8 @@ from mcl_jax.models.blocks import Layers
 def build(config: ConfigDict, setting: Setting) -> Cohort:
     """The cohort of ``config.model`` and ``config.method``; consecutive like networks are a group.
 
-    Networks that see different parts of a view (`parts`) are in different ones.
+    Networks that see different parts of a view (`parts`), or look at images in different ways, are
+    in different ones.
 
     Raises:
         ConfigError: no encoder has that name, it does not take an option, or float64 is asked of a
@@ -29,10 +30,12 @@ def build(config: ConfigDict, setting: Setting) -> Cohort:
     """
     count = config.method.networks
     frozen = [number in config.method.frozen for number in range(count)]
-    runs = itertools.groupby(zip(names(config), frozen, parts(config), strict=True))
+    runs = itertools.groupby(
+        zip(names(config), frozen, parts(config), looks_of_networks(config), strict=True)
+    )
     groups = [
         Group(_network(config, setting, name, held), len(list(run)), config.model.shared_stages)
-        for (name, held, _), run in runs
+        for (name, held, *_), run in runs
     ]
     stages: Any = groups[0].network.encoder
     if config.model.shared_stages > stages.stages:
@@ -49,13 +52,19 @@ def names(config: ConfigDict) -> list[str]:
     return given * (config.method.networks // len(given))
 
 
-def encoder(config: ConfigDict, setting: Setting, name: str) -> nn.Module:
+def encoder(config: ConfigDict, setting: Setting, name: str, field: str) -> nn.Module:
     """An encoder by its name, as `build` gives it to networks, without a head.
+
+    Args:
+        config: of the run.
+        setting: what the method is built for.
+        name: of the encoder.
+        field: that the name is from.
 
     Raises:
         ConfigError: as `build`.
     """
-    return _network(config, setting, name, frozen=False).encoder
+    return _network(config, setting, name, frozen=False, field=field).encoder
 
 
 def plain_head(config: ConfigDict) -> nn.Module:
@@ -64,7 +73,9 @@ def plain_head(config: ConfigDict) -> nn.Module:
     return models.PlainHead(config.method.embedding_dim, dtype, param_dtype)
 
 
-def _network(config: ConfigDict, setting: Setting, name: str, frozen: bool) -> Network:
+def _network(
+    config: ConfigDict, setting: Setting, name: str, frozen: bool, field: str = "model.name"
+) -> Network:
     """One network of that encoder."""
     dtype, param_dtype = _types(config)
     norm = config.model.norm
@@ -80,21 +91,43 @@ def _network(config: ConfigDict, setting: Setting, name: str, frozen: bool) -> N
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {nearest[0]}?" if nearest else "."
-        raise ConfigError(f"model.name must be one of {', '.join(known)}, got {name!r}{hint}")
+        raise ConfigError(f"{field} must be one of {', '.join(known)}, got {name!r}{hint}")
     try:
         encoder = models.create(
             name,
             num_classes=setting.num_classes,
             convolution=config.model.convolution,
             remat=config.model.remat,
+            zero_residual=config.model.zero_residual,
             **_shape(config, name),
             **options,
         )
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
-    head = models.create_head(config.method.head, config.method.embedding_dim, **options)
-    held = ("encoder", "head") if config.method.frozen_heads else ("encoder",)
-    return Network(encoder, head, held if frozen else (), _jigsaw_head(config))
+    own: dict[str, Any] = {}
+    if "predictor_width" in config.method:
+        own = {"width": config.method.head_width, "unit": False}
+    head = models.create_head(config.method.head, config.method.embedding_dim, **own, **options)
+    held = ("encoder", "head", "predictor") if config.method.frozen_heads else ("encoder",)
+    predictor = _predictor(config, options)
+    return Network(encoder, head, held if frozen else (), _jigsaw_head(config), predictor)
+
+
+def _predictor(config: ConfigDict, options: dict[str, Any]) -> models.Predictor | None:
+    """From projection to projection, for methods that have one; BYOL's ends without a bias."""
+    width = config.method.get("predictor_width")
+    if width is None:
+        return None
+    kinds = {"dtype": options["dtype"], "param_dtype": options["param_dtype"]}
+    layers = Layers(
+        normalization=options["norm"],
+        norm_axis_name=options["norm_axis_name"],
+        norm_groups=options["norm_groups"],
+        **kinds,
+    )
+    return models.Predictor(
+        config.method.embedding_dim, width, config.method.head != "byol", layers
+    )
 
 
 def _jigsaw_head(config: ConfigDict) -> models.JigsawHead | None:

@@ -162,7 +162,7 @@ def seeing(config: ConfigDict, setting: Setting, networks: Cohort, number: int) 
         config: of the run.
         setting: what the method is built for.
         networks: as `networks.build` makes them.
-        number: V, views of an image.
+        number: V, views of an image, at most 3; the third has the recipe of the first.
 
     Raises:
         ConfigError: a view cannot be made of the images, or the second differs in size; channels
@@ -179,7 +179,7 @@ def seeing(config: ConfigDict, setting: Setting, networks: Cohort, number: int) 
             cropped=setting.cropped,
             field=field,
         )
-        for field in ("recipe", second)[:number]
+        for field in ("recipe", second, "recipe")[:number]
     )
     patch, distance = (config.views.get(f"patch_{name}", 0) for name in ("size", "distance"))
     if patch and setting.image_shape is not None:
@@ -278,7 +278,7 @@ def _check_room(patch: int, distance: int, image_shape: tuple[int, ...]) -> None
 
 def _check_alike(recipes: tuple[Recipe, ...], image_shape: tuple[int, ...]) -> None:
     """Raises ConfigError unless views are of one size."""
-    first, second = (side_lengths(recipe, image_shape) for recipe in recipes)
+    first, second = (side_lengths(recipe, image_shape) for recipe in recipes[:2])
     if first != second:
         raise ConfigError(
             f"views.second_recipe must give views of {first[0]} x {first[1]}, as the first one "

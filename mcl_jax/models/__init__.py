@@ -4,6 +4,7 @@ from mcl_jax.models.cifar_resnet import CifarResNet
 from mcl_jax.models.convolution import CONVOLUTIONS, per_network_convolution, select_convolution
 from mcl_jax.models.hcgnet import HCGNet
 from mcl_jax.models.heads import (
+    BEFORE_PREDICTORS,
     BYOLHead,
     JigsawHead,
     LinearHead,
@@ -11,6 +12,7 @@ from mcl_jax.models.heads import (
     Predictor,
     ProjectionHead,
     SimCLRHead,
+    SimSiamHead,
     create_head,
     head_names,
 )
@@ -24,6 +26,7 @@ from mcl_jax.models.vit import ViT
 from mcl_jax.models.wide_resnet import WideResNet
 
 __all__ = [
+    "BEFORE_PREDICTORS",
     "CONVOLUTIONS",
     "WITH_WIDTH_AND_STEM",
     "BYOLHead",
@@ -40,6 +43,7 @@ __all__ = [
     "ProjectionHead",
     "ShuffleNetV2",
     "SimCLRHead",
+    "SimSiamHead",
     "SmallResNet",
     "ViT",
     "WideResNet",

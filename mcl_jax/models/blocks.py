@@ -92,6 +92,8 @@ class Layers:
         norm_axis_name: mapped axis over which batch statistics are synced.
         norm_groups: groups of rows that are normalised apart.
         remat: whether a block is computed again in the backward pass rather than stored.
+        zero_residual: whether the last scale of a residual block starts at zero, and the block as
+            its shortcut (Goyal et al., arXiv 1706.02677).
 
     Raises:
         ValueError: if the convolution or the normalisation is unknown, there are fewer than one
@@ -109,6 +111,7 @@ class Layers:
     norm_axis_name: str | None = None
     norm_groups: int = 1
     remat: bool = False
+    zero_residual: bool = False
 
     def __post_init__(self) -> None:
         select_convolution(self.convolution)
@@ -173,20 +176,31 @@ class Layers:
             name=name,
         )
 
-    def norm(self, name: str, *, use_bias: bool = True) -> BatchNorm | GroupNorm:
-        """A normalisation, called with (x, train); scale starts at one, bias at zero."""
+    def norm(
+        self, name: str, *, use_bias: bool = True, scale: str = "one"
+    ) -> BatchNorm | GroupNorm:
+        """A normalisation, called with (x, train); ``scale`` as there, a bias starts at zero."""
         if self.normalization == "group":
             return GroupNorm(
-                use_bias=use_bias, dtype=self.dtype, param_dtype=self.param_dtype, name=name
+                use_bias=use_bias,
+                scale=scale,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                name=name,
             )
         return BatchNorm(
             axis_name=self.norm_axis_name,
             groups=self.norm_groups,
             use_bias=use_bias,
+            scale=scale,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name=name,
         )
+
+    def last_norm(self, name: str) -> BatchNorm | GroupNorm:
+        """The normalisation that a residual block ends with."""
+        return self.norm(name, scale="zero" if self.zero_residual else "one")
 
     def block(self, kind: type[nn.Module]) -> Callable[..., nn.Module]:
         """The class of a block as this encoder runs it: itself, or rematerialised.
@@ -269,7 +283,7 @@ class BasicBlock(nn.Module):
         out = layers.conv(self.width, 3, self.stride, name="conv1")(x)
         out = nn.relu(layers.norm("bn1")(out, train))
         out = layers.conv(self.width, 3, name="conv2")(out)
-        out = layers.norm("bn2")(out, train)
+        out = layers.last_norm("bn2")(out, train)
         return nn.relu(out + _shortcut(x, self.width, self.stride, layers, train))
 
 
@@ -308,7 +322,7 @@ class Bottleneck(nn.Module):
         out = layers.conv(self.width, 3, self.stride, name="conv2")(out)
         out = nn.relu(layers.norm("bn2")(out, train))
         out = layers.conv(wide, 1, name="conv3")(out)
-        out = layers.norm("bn3")(out, train)
+        out = layers.last_norm("bn3")(out, train)
         return nn.relu(out + _shortcut(x, wide, self.stride, layers, train))
 
 

@@ -1,5 +1,7 @@
 """Heads: from features to what is contrasted; and predictors, from one view to another."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -229,6 +231,57 @@ class BYOLHead(nn.Module):
         return l2_normalize(x) if self.unit else x
 
 
+class SimSiamHead(nn.Module):
+    """L2(BN(W3 ReLU(BN(W2 ReLU(BN(W1 features)))))): SimSiam's three layers, and Fast-MoCo's.
+
+    SimSiam (Chen and He, arXiv 2011.10566): all layers 2048 wide, the last normalisation without
+    scale and bias. Fast-MoCo (arXiv 2207.08220), NNCLR (arXiv 2104.14548) and Multi-network
+    Contrastive Learning Based on Global and Local Representations (arXiv 2306.15930) have both
+    there. No layer has a bias, which its normalisation would take off again. Layers start as
+    PyTorch's.
+
+    Attributes:
+        dim: width D of the embedding.
+        width: of the hidden layers.
+        affine: whether the last normalisation has a scale and a bias.
+        unit: whether embeddings are divided by their lengths. Predictors are shown them before
+            that.
+        layers: how layers are built.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> head, features = SimSiamHead(dim=16, width=32), jnp.ones((2, 64))
+        >>> jax.eval_shape(lambda: head.init_with_output(jax.random.key(0), features)[0]).shape
+        (2, 16)
+    """
+
+    dim: int = 2048
+    width: int = 2048
+    affine: bool = False
+    unit: bool = True
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, features: Array, train: bool = False) -> Array:
+        """Projects features.
+
+        Args:
+            features: ``[..., F]``.
+            train: whether batch statistics are used and recorded.
+
+        Returns:
+            Vectors ``[..., D]``, float32 or wider, of length one if ``unit``.
+        """
+        layers = self.layers
+        x = _normalized(features, self.width, layers, train)
+        x = _linear(x, self.width, layers, "linear2", use_bias=False)
+        x = nn.relu(layers.norm("bn2")(x, train))
+        x = _linear(x, self.dim, layers, "linear3", use_bias=False)
+        last = layers.norm("bn3", use_bias=self.affine, scale="one" if self.affine else "none")
+        x = _wide(last(x, train))
+        return l2_normalize(x) if self.unit else x
+
+
 class Predictor(nn.Module):
     """W2 ReLU(BN(W1 z)) (+ b2): from one view's projection to the other's, as long as it comes.
 
@@ -316,13 +369,18 @@ class JigsawHead(nn.Module):
         return l2_normalize(_wide(x))
 
 
-_HEADS: dict[str, type[nn.Module]] = {
+_HEADS: dict[str, Callable[..., nn.Module]] = {
     "mcl": ProjectionHead,
     "linear": LinearHead,
     "mocov2": MoCoV2Head,
     "simclr": SimCLRHead,
     "byol": BYOLHead,
+    "simsiam": SimSiamHead,
+    "fast_moco": functools.partial(SimSiamHead, affine=True),
 }
+
+BEFORE_PREDICTORS = ("byol", "simsiam", "fast_moco")
+"""Heads that `create_head` can make without unit length, and of any hidden width."""
 
 
 def head_names() -> tuple[str, ...]:
@@ -333,7 +391,7 @@ def head_names() -> tuple[str, ...]:
 
     Example:
         >>> head_names()
-        ('mcl', 'linear', 'mocov2', 'simclr', 'byol')
+        ('mcl', 'linear', 'mocov2', 'simclr', 'byol', 'simsiam', 'fast_moco')
     """
     return tuple(_HEADS)
 
@@ -342,6 +400,8 @@ def create_head(
     name: str,
     dim: int,
     *,
+    width: int | None = None,
+    unit: bool = True,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     norm: str = "batch",
@@ -351,11 +411,14 @@ def create_head(
     """A head by name, with the hidden width of its paper.
 
     Its use: ``head.apply(variables, features [..., F], train=False)`` gives unit vectors
-    ``[..., D]``. Only ``simclr`` and ``byol`` normalise, and have ``batch_stats``.
+    ``[..., D]``. ``simclr``, ``byol``, ``simsiam`` and ``fast_moco`` normalise, and have
+    ``batch_stats``.
 
     Args:
         name: one of ``head_names()``.
         dim: width D of the embedding.
+        width: of the hidden layers of ``byol``, ``simsiam`` and ``fast_moco``; None is the paper's.
+        unit: whether vectors have length one; the same three can leave it to whoever compares them.
         dtype: of the computation; embeddings are float32 at least.
         param_dtype: of the parameters.
         norm: ``"batch"`` or ``"group"``, as of an encoder.
@@ -384,6 +447,14 @@ def create_head(
         norm_axis_name=norm_axis_name,
         norm_groups=norm_groups,
     )
+    if name in BEFORE_PREDICTORS:
+        own = {} if width is None else {"width": width}
+        return _HEADS[name](dim=dim, unit=unit, layers=layers, **own)
+    if width is not None or not unit:
+        raise ValueError(
+            f"width and unit are for {', '.join(BEFORE_PREDICTORS)}; got {width} and {unit} for "
+            f"{name}."
+        )
     if name == "mcl":
         return ProjectionHead(dim, dtype=dtype, param_dtype=param_dtype)
     return _HEADS[name](dim=dim, layers=layers)

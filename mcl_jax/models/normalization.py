@@ -23,6 +23,8 @@ class BatchNorm(nn.Module):
             device.
         groups: the batch is normalised in that many runs of consecutive rows, as so many devices
             would; the running statistics are averaged over groups.
+        use_bias: whether a bias is added.
+        scale: ``"one"`` or ``"zero"``, what it starts at, or ``"none"``: it is 1 and stays.
         dtype: of the result.
         param_dtype: of scale and bias.
 
@@ -40,6 +42,7 @@ class BatchNorm(nn.Module):
     axis_name: str | None = None
     groups: int = 1
     use_bias: bool = True
+    scale: str = "one"
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -61,8 +64,7 @@ class BatchNorm(nn.Module):
         channels = x.shape[-1]
         wide = jnp.promote_types(x.dtype, jnp.float32)
         stored = jnp.promote_types(self.param_dtype, jnp.float32)
-        scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype)
-        bias = _bias(self, channels)
+        scale, bias = _scale(self, channels), _bias(self, channels)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,), stored)
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,), stored)
         if not train or self.is_initializing():
@@ -130,6 +132,7 @@ class GroupNorm(nn.Module):
         groups: the most groups that channels are split into.
         epsilon: added to the variance.
         use_bias: whether a bias is added.
+        scale: ``"one"`` or ``"zero"``, what it starts at, or ``"none"``: it is 1 and stays.
         dtype: of the result.
         param_dtype: of scale and bias.
 
@@ -144,6 +147,7 @@ class GroupNorm(nn.Module):
     groups: int = 32
     epsilon: float = 1e-5
     use_bias: bool = True
+    scale: str = "one"
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -160,8 +164,7 @@ class GroupNorm(nn.Module):
         """
         channels = x.shape[-1]
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        scale = self.param("scale", nn.initializers.ones, (channels,), self.param_dtype)
-        bias = _bias(self, channels)
+        scale, bias = _scale(self, channels), _bias(self, channels)
         most = min(self.groups, channels) if math.prod(x.shape[1:-1]) > 1 else 1
         groups = next(n for n in range(most, 0, -1) if channels % n == 0)
         grouped = x.astype(wide).reshape(*x.shape[:-1], groups, channels // groups)
@@ -170,6 +173,14 @@ class GroupNorm(nn.Module):
         var = jnp.square(grouped - mean).mean(axes, keepdims=True)
         out = ((grouped - mean) * lax.rsqrt(var + self.epsilon)).reshape(x.shape)
         return (out * scale.astype(wide) + bias.astype(wide)).astype(self.dtype)
+
+
+def _scale(norm: BatchNorm | GroupNorm, channels: int) -> Array:
+    """The parameter of a module that has one, [C], or ones."""
+    if norm.scale == "none":
+        return jnp.ones(channels, norm.param_dtype)
+    start = nn.initializers.zeros if norm.scale == "zero" else nn.initializers.ones
+    return norm.param("scale", start, (channels,), norm.param_dtype)
 
 
 def _bias(norm: BatchNorm | GroupNorm, channels: int) -> Array:

@@ -24,6 +24,10 @@ _IMAGENET_RESNETS: dict[str, Callable[..., nn.Module]] = {
     "resnet101": functools.partial(ImageNetResNet, depths=(3, 4, 23, 3), bottleneck=True),
 }
 
+# Encoders of residual blocks that end with a normalisation.
+_RESIDUAL = (*_IMAGENET_RESNETS, "resnet20", "resnet32", "resnet56", "resnet110")
+_RESIDUAL += ("small_resnet", "tiny_resnet")
+
 # Encoders that `create` takes a width and a stem for.
 WITH_WIDTH_AND_STEM = tuple(_IMAGENET_RESNETS)
 
@@ -73,6 +77,7 @@ def create(
     width: float = 1.0,
     stem: str = "",
     remat: bool = False,
+    zero_residual: bool = False,
 ) -> nn.Module:
     """An encoder by name.
 
@@ -97,6 +102,8 @@ def create(
         stem: "" for the encoder's own; ``"small"`` gives an ImageNet ResNet a 3x3 convolution of
             stride 1 without pooling.
         remat: whether blocks are computed again in the backward pass, which saves memory.
+        zero_residual: whether residual blocks start as their shortcuts, the scale of their last
+            normalisation at zero; for ResNets that are no wide ones.
 
     Returns:
         A Flax Linen module.
@@ -116,6 +123,8 @@ def create(
         raise unknown_name("encoder", name, _ENCODERS)
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1; got {num_classes}.")
+    if zero_residual and name not in _RESIDUAL:
+        raise ValueError(f"zero_residual is for {', '.join(_RESIDUAL)}; got {name}.")
     layers = Layers(
         dtype=dtype,
         param_dtype=param_dtype,
@@ -124,6 +133,7 @@ def create(
         norm_axis_name=norm_axis_name,
         norm_groups=norm_groups,
         remat=remat,
+        zero_residual=zero_residual,
     )
     if name in _IMAGENET_RESNETS:
         return _ENCODERS[name](num_classes=num_classes, width=width, stem=stem, layers=layers)

@@ -22,8 +22,8 @@ def path_name(path: tuple[Any, ...]) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def decay_mask(exclude: Sequence[str]) -> Any:
-    """Chooses what decays: parameters whose path matches none of the patterns.
+def unmatched(exclude: Sequence[str]) -> Any:
+    """Chooses parameters whose path matches none of the patterns: what decays, or is scheduled.
 
     Args:
         exclude: regular expressions, searched for in ``"encoder/conv1/kernel"`` and the like.
@@ -32,7 +32,7 @@ def decay_mask(exclude: Sequence[str]) -> Any:
         A function from parameters to a tree of bool.
 
     Example:
-        >>> decay_mask(["bias$"])({"dense": {"kernel": 1.0, "bias": 1.0}})
+        >>> unmatched(["bias$"])({"dense": {"kernel": 1.0, "bias": 1.0}})
         {'dense': {'bias': False, 'kernel': True}}
     """
     patterns = [re.compile(pattern) for pattern in exclude]
@@ -167,12 +167,18 @@ def create(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.Gradie
     if config.clip_norm:
         parts.append(clip_per_network(config.clip_norm))
     if config.weight_decay:
-        mask = decay_mask(config.decay_exclude)
+        mask = unmatched(config.decay_exclude)
         parts.append(optax.add_decayed_weights(config.weight_decay, mask))
     rate = learning_rate(config, steps, steps_per_epoch)
+    if not config.constant:
+        return optax.chain(*parts, _rule(config, rate))
+    scheduled = unmatched(config.constant)
+    rules = {True: _rule(config, rate), False: _rule(config, config.learning_rate)}
+    return optax.chain(*parts, optax.partition(rules, scheduled))
+
+
+def _rule(config: ConfigDict, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    """SGD or Adam at a learning rate."""
     if config.name == "adam":
-        parts.append(optax.adam(rate, b1=config.beta1, b2=config.beta2))
-    else:
-        momentum = config.momentum or None
-        parts.append(optax.sgd(rate, momentum=momentum, nesterov=config.nesterov))
-    return optax.chain(*parts)
+        return optax.adam(rate, b1=config.beta1, b2=config.beta2)
+    return optax.sgd(rate, momentum=config.momentum or None, nesterov=config.nesterov)

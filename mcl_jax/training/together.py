@@ -59,7 +59,7 @@ def train_together(configs: Sequence[ConfigDict], workdirs: Sequence[str | pathl
         NotFiniteError: a loss or a gradient of one of them is not finite; alone it would tell more.
     """
     began = time.perf_counter()
-    _check_alike(configs)
+    check_together(configs)
     run = ready(configs[0])
     if len(run.mapper.devices) > 1 or run.dataset.pool.streams:
         raise ConfigError(
@@ -84,7 +84,7 @@ def train_together(configs: Sequence[ConfigDict], workdirs: Sequence[str | pathl
         _train(sessions, [_state(session, start) for session in sessions])
 
 
-def _check_alike(configs: Sequence[ConfigDict]) -> None:
+def check_together(configs: Sequence[ConfigDict]) -> None:
     """Raises ConfigError unless the runs differ in nothing but their seeds and names."""
     flat = [config_lib.flatten(config) for config in configs]
     other = [x for x in flat[0] if any(one.get(x) != flat[0][x] for one in flat)]

@@ -25,6 +25,7 @@ import dataclasses
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -40,6 +41,10 @@ from mcl_jax.views.pixels import check_whole
 COUPLINGS = ("additive", "affine", "two_way")
 
 _CHANNELS = 3
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(KeyError, TypeError, ValueError, EOFError, NotImplementedError),
+    *(zlib.error, zipfile.BadZipFile),
+)
 _LIGHT, _COLOURS = (0,), (1, 2)
 _LARGEST = 1.0  # of a log scale: a coupling stretches by e at most
 
@@ -106,7 +111,8 @@ class Generator:
                 moved.append((block % _CHANNELS,))
             else:
                 moved.append(_LIGHT if block % 2 == 0 else _COLOURS)
-        return tuple(Coupling(moves, _others(moves), bool(i)) for i, moves in enumerate(moved))
+        block = 2 if self.coupling == "two_way" else 1
+        return tuple(Coupling(x, _others(x), place >= block) for place, x in enumerate(moved))
 
     def init(self, key: jax.Array) -> tuple[dict[str, jax.Array], ...]:
         """Parameters of the identity, whose gradient is not 0.
@@ -167,7 +173,7 @@ class Generator:
         Raises:
             ValueError: outputs have not three channels.
         """
-        _check_channels(outputs)
+        _check(params, outputs, len(self.couplings))
         values = outputs
         for coupling, one in reversed(list(zip(self.couplings, params, strict=True))):
             log_scale, shift = self._functions(one, coupling, values)
@@ -179,7 +185,7 @@ class Generator:
 
     def _moved(self, params: Any, pixels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Outputs and log-determinants."""
-        _check_channels(pixels)
+        _check(params, pixels, len(self.couplings))
         values, total = pixels, jnp.zeros(pixels.shape[:-1], pixels.dtype)
         for coupling, one in zip(self.couplings, params, strict=True):
             log_scale, shift = self._functions(one, coupling, values)
@@ -249,7 +255,7 @@ class LearnedViews(NamedTuple):
 
 
 def arrays(learned: LearnedViews) -> dict[str, np.ndarray]:
-    """Learned views as arrays by names, which `read` takes."""
+    """Learned views as arrays by names, which `load` takes."""
     generator = learned.generator
     found: dict[str, Any] = {
         **dataclasses.asdict(generator),
@@ -290,9 +296,9 @@ def load(path: str | os.PathLike[str]) -> LearnedViews:
         ValueError: it holds something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return _of_arrays({name: file[name] for name in file.files})
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{path} holds no learned views.") from error
 
 
@@ -357,6 +363,10 @@ def _put(values: jax.Array, coupling: Coupling, moved: jax.Array) -> jax.Array:
     )
 
 
-def _check_channels(pixels: jax.Array) -> None:
+def _check(params: Any, pixels: jax.Array, couplings: int) -> None:
     if pixels.ndim < 1 or pixels.shape[-1] != _CHANNELS:
         raise ValueError(f"pixels must be [..., {_CHANNELS}], got shape {pixels.shape}.")
+    if not jnp.issubdtype(pixels.dtype, jnp.floating):
+        raise TypeError(f"pixels must be floating, got {pixels.dtype}.")
+    if len(params) != couplings:
+        raise ValueError(f"params must be of {couplings} couplings, got {len(params)}.")

@@ -74,6 +74,7 @@ def config(**changes):
         "method__generator_blocks": 2,
         "method__generator_hidden": 3,
         "model__norm": "group",
+        "optimizer__name": "sgd",
         "optimizer__learning_rate": 0.05,
         "optimizer__momentum": 0.0,
         "optimizer__schedule": "constant",
@@ -105,9 +106,11 @@ def moved_off(state):
     return state._replace(params={**state.params, "generators": generators})
 
 
-def test_a_step_is_two_by_hand():
+@pytest.mark.parametrize(("of_bound", "of_classes"), [(1.0, 0.5), (0.7, 0.0), (0.0, 1.0)])
+def test_a_step_is_two_by_hand(of_bound, of_classes):
     """Networks go up against views that stand still, then all else goes down against the new."""
-    options = config(method__coupling="affine", method__class_weight=0.5)
+    weights = {"method__information_weight": of_bound, "method__class_weight": of_classes}
+    options = config(method__coupling="affine", **weights)
     method, batch = create(options, setting(options)), batch_of(options)
     state = moved_off(jax.jit(lambda k: states.create(method, k, batch))(jax.random.key(0)))
     after, metrics = jax.jit(lambda s: train_step(Differentiator(method, Axes()), s, batch))(state)
@@ -134,7 +137,7 @@ def test_a_step_is_two_by_hand():
 
     def entropy(classifiers, generators):
         total = 0.0
-        for number, part in enumerate(parts(generators)):
+        for number, part in enumerate(parts(generators) if of_classes else []):
             variables = {"params": classifiers[str(number)]}
             logits = game.classifier.apply(variables, part[labelled], train=True)[0]
             picked = jax.nn.log_softmax(logits)[jnp.arange(4), batch.labels[labelled]]
@@ -150,7 +153,7 @@ def test_a_step_is_two_by_hand():
         def lost(rest):
             read = bound(networks, rest["generators"])
             entropies = entropy(rest["classifiers"], rest["generators"])
-            return read + 0.5 * entropies, read
+            return of_bound * read + of_classes * entropies, read
 
         downward, read = jax.grad(lost, has_aux=True)(rest)
         rest = jax.tree.map(lambda x, g: x - 5 * 0.05 * g, rest, downward)
@@ -199,6 +202,9 @@ def test_bounds_are_numpys():
 def test_devices_change_nothing_and_a_run_resumes(tmp_path):
     with jax.enable_x64(True):
         sizes = {"model__dtype": "float64", "data__batch_size": 24, "data__labelled_batch": 8}
+        # With all that a state can hold: momentum, running statistics, a rate that changes.
+        sizes |= {"model__norm": "grouped", "model__norm_groups": 2}
+        sizes |= {"optimizer__momentum": 0.9, "optimizer__schedule": "cosine"}
         kinds = {"method__bound": "bank", "method__negatives": 5, "method__generators": "own"}
 
         def final(folder=None, **more):
@@ -324,6 +330,35 @@ def test_views_that_do_not_go_with_a_run_are_refused(first_stage, changes, said)
         create(named, setting(named))
 
 
+def test_a_classifier_that_there_is_not_is_told_by_its_own_field():
+    options = config(method__classifier="resnet99")
+    with pytest.raises(ConfigError, match=r"^method\.classifier must be one of .*'resnet99'"):
+        create(options, setting(options))
+
+
+def test_a_folder_without_generators_is_told_of(tmp_path):
+    named = second(tmp_path)
+    with pytest.raises(ConfigError, match=r"has no learned_views\.npz, which a run of method"):
+        create(named, setting(named))
+
+
+def test_weights_of_a_sweep_are_inputs_of_the_program():
+    options = config()
+    first, other = (
+        create(x, setting(x)) for x in (options, config(method__information_weight=0.3))
+    )
+    batch = batch_of(options)
+    params, extras = jax.jit(first.init)(jax.random.key(0), batch)
+    changed = {**extras, **other.given()}
+
+    def loss(method, extras):
+        key = jax.random.key(1)
+        made, after = method.embed(params, extras, batch, key, True)
+        return method.objective(made, after, batch, key)[0]["generators"]
+
+    assert loss(first, changed) == loss(other, changed) != loss(first, extras)
+
+
 def test_a_damaged_file_and_seeds_together_are_refused(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     named = second(tmp_path / "bad.npz")
@@ -352,6 +387,25 @@ def test_a_damaged_file_and_seeds_together_are_refused(tmp_path):
         ({"data__sampler": "per_class"}, "data.sampler must be shuffled for a bound"),
         ({"data__labelled_batch": 0}, "data.labelled wants data.labelled_batch above 0"),
         ({"data__labelled_batch": 11}, "data.labelled_batch must be at most data.labelled, and"),
+        (
+            {"model__norm": "grouped", "model__norm_groups": 3},
+            "model.norm_groups must divide data.labelled_batch and the other rows of a batch, "
+            "4 and 8, got 3",
+        ),
+        (
+            {"model__norm": "local", "data__labelled_batch": 1, "data__labelled": 4},
+            "data.labelled_batch must give batch statistics two rows or more, and leave as many, "
+            "got 1 of 12 in 1 parts",
+        ),
+        (
+            {"method__generators": "own", "model__shared_stages": 1},
+            "model.shared_stages must be 0 for method.generators own",
+        ),
+        ({"method__topology": "ring"}, "method.topology and method.pair_weights are for terms"),
+        (
+            {"method__bound": "dv", "method__head": "simclr"},
+            "method.head must be linear for method.bound dv",
+        ),
         ({"training__micro_batches": 3}, "must be multiples of devices times micro-batches, 3"),
     ],
 )

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,6 +70,29 @@ def test_parameters_beyond_the_authors(name, parameters, width):
     (_, features), variables = shapes(name)
     assert count(variables["params"]) == parameters
     assert features.shape == (2, width)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet20", "tiny_resnet"])
+def test_residual_blocks_may_start_as_their_shortcuts(name):
+    net = models.create(name, num_classes=3, zero_residual=True)
+    variables = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    plain = jax.eval_shape(
+        models.create(name, num_classes=3).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+    )
+    assert jax.tree.structure(variables) == jax.tree.structure(plain)
+    block = models.create("tiny_resnet", num_classes=3, zero_residual=True)
+    drawn = block.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    scales = {
+        path: leaf.any()
+        for path, leaf in flax.traverse_util.flatten_dict(drawn).items()
+        if path[-1] == "scale"
+    }
+    assert [path for path, some in scales.items() if not some] == [("layer1_0", "bn2", "scale")]
+
+
+def test_wide_networks_have_no_last_scale_to_start_at_zero():
+    with pytest.raises(ValueError, match=r"^zero_residual is for resnet18, .*; got wrn_16_2"):
+        models.create("wrn_16_2", num_classes=3, zero_residual=True)
 
 
 def test_widths_of_the_small_resnet():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mcl_jax import models
-from mcl_jax.models import BYOLHead, Predictor, ProjectionHead
+from mcl_jax.models import Predictor, ProjectionHead
 from mcl_jax.models.blocks import Layers
 
 
@@ -52,7 +52,10 @@ PAPERS = {
     "mocov2": F * F + F + F * D + D,
     "simclr": F * F + 2 * F + F * D + D,
     "byol": F * 4096 + 2 * 4096 + 4096 * D,
+    "simsiam": 2 * (F * F + 2 * F) + F * D,
+    "fast_moco": 2 * (F * F + 2 * F) + F * D + 2 * D,
 }
+NORMALISED = {"simclr", "byol", "simsiam", "fast_moco"}
 
 
 @pytest.mark.parametrize("name", models.head_names())
@@ -62,7 +65,7 @@ def test_sizes_of_the_papers(name):
     assert (out.shape, out.dtype) == ((4, D), jnp.float32)
     assert count(variables["params"]) == PAPERS[name]
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.bfloat16.dtype}
-    assert ("batch_stats" in variables) == (name in {"simclr", "byol"})
+    assert ("batch_stats" in variables) == (name in NORMALISED)
     _, variables = trace(models.create_head(name, D, norm="group"))
     assert set(variables) == {"params"}
 
@@ -96,6 +99,11 @@ def transcription(name, variables, x, train):
         x = np.maximum(x, 0) @ params["linear2"]["kernel"] + params["linear2"].get("bias", 0)
     if name == "simclr":
         x = normalized(x, stats["bn2"], train) * params["bn2"]["scale"]
+    if "linear3" in params:
+        x = normalized(x, stats["bn2"], train) * params["bn2"]["scale"] + params["bn2"]["bias"]
+        x = normalized(np.maximum(x, 0) @ params["linear3"]["kernel"], stats["bn3"], train)
+    if name == "fast_moco":
+        x = x * params["bn3"]["scale"] + params["bn3"]["bias"]
     return x if name == "predictor" else x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
@@ -103,7 +111,7 @@ def transcription(name, variables, x, train):
 def test_heads_are_numpy(name):
     predictor = Predictor(6, 10, use_bias=True)
     head = predictor if name == "predictor" else models.create_head(name, 6)
-    head = head.clone(width=10) if name == "byol" else head
+    head = models.create_head(name, 6, width=10) if name in models.BEFORE_PREDICTORS else head
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5, 8))
     template = jax.eval_shape(head.init, jax.random.key(0), x.astype(np.float32))
@@ -125,9 +133,10 @@ def test_heads_are_numpy(name):
         assert not any(jax.tree.leaves(same)) if train else all(jax.tree.leaves(same))
 
 
-def test_projection_that_a_predictor_is_shown():
+@pytest.mark.parametrize("name", models.BEFORE_PREDICTORS)
+def test_heads_may_leave_the_length(name):
     features = jax.random.normal(jax.random.key(1), (5, 8))
-    head, raw = BYOLHead(dim=4, width=16), BYOLHead(dim=4, width=16, unit=False)
+    head, raw = (models.create_head(name, 4, width=16, unit=unit) for unit in (True, False))
     variables = head.init(jax.random.key(0), features)
     out = raw.apply(variables, features)
     lengths = jnp.linalg.norm(out, axis=-1, keepdims=True)
@@ -150,6 +159,13 @@ def test_head_in_groups():
 def test_heads_that_there_are_not(name, dim, message):
     with pytest.raises(ValueError, match=message):
         models.create_head(name, dim)
+
+
+@pytest.mark.parametrize("own", [{"width": 8}, {"unit": False}])
+def test_heads_without_a_hidden_width_of_their_own(own):
+    message = "width and unit are for byol, simsiam, fast_moco; got .* for linear"
+    with pytest.raises(ValueError, match=message):
+        models.create_head("linear", 4, **own)
 
 
 @pytest.mark.parametrize("hidden", [False, True])

@@ -21,6 +21,7 @@ SHAPES = {
     "photographs": (14, (32, 32, 3)),
     "tfds:cifar10": (10, (32, 32, 3)),
     "tfds:cifar100": (100, (32, 32, 3)),
+    "parquet:tiny-imagenet": (200, (64, 64, 3)),
     "tfds:stl10": (10, (96, 96, 3)),
     "tfds:imagenet2012": (1000, (500, 375, 3)),
 }

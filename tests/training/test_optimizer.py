@@ -178,3 +178,19 @@ def test_adam_is_pytorchs_formula():
         scale = np.sqrt(square / (1 - 0.999**step)) + 1e-8
         value = value - 1e-3 * mean / (1 - 0.5**step) / scale
     np.testing.assert_allclose(found, value, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_some_parameters_have_a_constant_rate(name):
+    """The others, and clipping over all, are as without."""
+    changes = {"schedule": "cosine", "name": name, "clip_norm": 0.1, "warmup_epochs": 1.0}
+    gradients = [stacked(seed) for seed in (1, 2, 3)]
+    found = run(
+        optimizer.create(options(constant=("^norm",), **changes), 4, 2), stacked(), gradients
+    )
+    moving = run(optimizer.create(options(**changes), 4, 2), stacked(), gradients)
+    changes |= {"schedule": "constant", "warmup_epochs": 0.0}
+    constant = run(optimizer.create(options(**changes), 4, 2), stacked(), gradients)
+    np.testing.assert_allclose(found["conv"]["kernel"], moving["conv"]["kernel"], rtol=1e-6)
+    np.testing.assert_allclose(found["norm"]["scale"], constant["norm"]["scale"], rtol=1e-6)
+    assert not np.allclose(found["norm"]["scale"], moving["norm"]["scale"])

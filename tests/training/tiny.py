@@ -66,7 +66,7 @@ def know_tiny_network(monkeypatch: Any) -> None:
 
 def batches(run: Run) -> Iterator[Any]:
     """The data of each dispatch."""
-    return resident_batches(run.mapper, run.dataset.train, run.sampler)
+    return resident_batches(run.mapper, run.dataset.pool, run.sampler)
 
 
 def run_steps(config: ConfigDict, data: Dataset, steps: int) -> tuple[Run, TrainState, list[Any]]:

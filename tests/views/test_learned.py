@@ -85,7 +85,7 @@ def test_couplings_move_the_channels_of_their_space(space):
     assert moves == expected
     both = Generator(space, "two_way", blocks=2).couplings
     assert [x.moves for x in both] == [(0,), (1, 2), (0, 1), (2,)]
-    assert [x.activated for x in both] == [False, True, True, True]
+    assert [x.activated for x in both] == [False, False, True, True]
 
 
 def test_a_coupling_is_two_layers_by_hand():
@@ -119,7 +119,26 @@ def test_what_is_saved_is_read(tmp_path):
     assert own.part(own.params, 1, PIXELS).shape == (2, 5, 4, 1)
 
 
-@pytest.mark.parametrize("content", [b"nothing", None])
+def test_a_damaged_file_is_no_learned_views_or_says_nothing(tmp_path):
+    generator = Generator(blocks=1, hidden=2)
+    views = LearnedViews(
+        generator, (generator.init(jax.random.key(0)),), (0.5,) * 3, (0.2,) * 3, 2, 0
+    )
+    np.savez_compressed(tmp_path / "whole.npz", **learned.arrays(views))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    said = []
+    for place in range(0, len(whole), 37):
+        flipped = bytes([*whole[:place], whole[place] ^ 0xFF, *whole[place + 1 :]])
+        (tmp_path / "flipped.npz").write_bytes(flipped)
+        try:
+            learned.load(tmp_path / "flipped.npz")
+        except ValueError as error:
+            said.append(str(error))
+    assert len(said) > 10
+    assert all("holds no learned views" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("content", [b"nothing", b"", None])
 def test_another_file_is_no_learned_views(tmp_path, content):
     path = tmp_path / "other.npz"
     if content is None:
@@ -142,6 +161,21 @@ def test_another_file_is_no_learned_views(tmp_path, content):
 def test_a_generator_that_cannot_be_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
         Generator(**options)
+
+
+def test_pixels_are_floating_and_parameters_of_as_many_couplings():
+    generator = Generator()
+    params = generator.init(jax.random.key(0))
+    with pytest.raises(TypeError, match="pixels must be floating, got uint8"):
+        generator.forward(params, jnp.zeros((2, 3), jnp.uint8))
+    with pytest.raises(ValueError, match="params must be of 4 couplings, got 3"):
+        generator.inverse(params[:3], jnp.zeros((2, 3)))
+
+
+def test_the_first_block_reads_without_a_relu():
+    for coupling, plain in (("additive", 1), ("two_way", 2)):
+        activated = [x.activated for x in Generator(coupling=coupling).couplings]
+        assert activated == [False] * plain + [True] * (len(activated) - plain)
 
 
 def test_pixels_have_three_channels():

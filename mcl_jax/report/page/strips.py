@@ -1,12 +1,19 @@
 """Pictures that a method made of a few test images, side by side."""
 
 import zipfile
+import zlib
 from typing import NamedTuple
 
 import numpy as np
 
 from mcl_jax.report.page.pictures import data_uri
 from mcl_jax.report.page.workdir import Workdir
+
+# What reading a damaged archive of arrays may end in.
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(OSError, ValueError, IndexError, TypeError, EOFError, NotImplementedError),
+    *(zlib.error, zipfile.BadZipFile),
+)
 
 
 class Strips(NamedTuple):
@@ -24,9 +31,10 @@ class Strips(NamedTuple):
 def strips(run: Workdir) -> Strips | None:
     """What ``pictures.npz`` of a workdir holds, or None where there is none that can be read."""
     try:
-        with np.load(run.path / "pictures.npz", allow_pickle=False) as file:
+        path = run.path / "pictures.npz"
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             rows = [(name, [data_uri(image) for image in file[name]]) for name in file.files]
-    except (OSError, ValueError, IndexError, TypeError, zipfile.BadZipFile):
+    except _DAMAGE:
         return None
     bounds = [record["bound"] for record in run.records if record.get("bound") is not None]
     said = ""

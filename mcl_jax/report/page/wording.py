@@ -12,7 +12,9 @@ METRICS = {
     "bound": (
         "what views share",
         "Bound on the mutual information of what different networks see, in nats, as these read it "
-        "on their training batch: they make it large, generators make it small.",
+        "on their training batch: they make it large, generators make it small. With bound dv "
+        "few rows read too much; with bound bank it is of a view and the mean of earlier ones, "
+        "which may be more than two views share.",
     ),
     "vcl": (
         "VCL",

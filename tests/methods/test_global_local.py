@@ -1,0 +1,469 @@
+"""Global and local representations: a step in NumPy, gradients, devices, resuming, looks."""
+
+import pathlib
+import sys
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "training"))
+
+import flax.linen as nn
+import global_local_equations as reference
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import tiny
+from test_equality import relative
+
+from mcl_jax import config as config_lib
+from mcl_jax import data, losses, methods
+from mcl_jax.axes import Axes
+from mcl_jax.config import ConfigError
+from mcl_jax.data import Batch, Dataset, Split
+from mcl_jax.methods import Setting, looks, networks
+from mcl_jax.models import registry
+from mcl_jax.models.blocks import Layers
+from mcl_jax.training.state import Stream, stream
+from mcl_jax.views.draws import row_keys
+
+B, N, D, F, K, STEPS = 16, 64, 8, 12, 24, 4
+SMALL = {"method__head_width": 10, "method__predictor_width": 6, "method__embedding_dim": D}
+MIXED = {
+    "method__networks": 3,
+    "method__queries": "global,local,global+crops",
+    "method__targets": "global,local,global+local",
+    "method__neighbours": 0,
+    "views__small_crops": 2,
+    "views__small_scale": (0.2, 0.5),
+    "views__small_size": 4,
+}
+
+
+class PixelEncoder(nn.Module):
+    """The mean of ReLU(W x + b) over pixels, for images of any size, and no classes."""
+
+    num_classes: int
+    layers: Layers = Layers()
+    stages = 1
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        layer = nn.Dense(F, name="pixels", param_dtype=self.layers.param_dtype)
+        features = nn.relu(layer(images)).mean(axis=(1, 2))
+        return jnp.zeros((len(images), self.num_classes)), features
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_networks():
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.know_tiny_network(patch)
+        patch.setitem(registry._ENCODERS, "pixels", PixelEncoder)
+        yield
+
+
+def colours():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (N, 8, 8, 3)).astype(np.uint8)
+    images = (images * rng.uniform(0.2, 1, (N, 1, 1, 3))).astype(np.uint8)
+    split = Split((np.arange(N) % 4).astype(np.int32), images=images)
+    return Dataset("colours", split, split, split, tuple("0123"), "made up")
+
+
+def configured(**changes):
+    own = {"model__name": "pixels", "method__networks": 1, "method__neighbours": K}
+    own |= {"views__recipe": "moco_v2", "data__mean": (0.4, 0.5, 0.6), "data__std": (0.3,) * 3}
+    return tiny.config("global_local", **{**own, **SMALL, **changes})
+
+
+def setting(**changes):
+    made = Setting(4, (0.4, 0.5, 0.6), (0.3,) * 3, Axes(), 1, optax.sgd(0.1), (8, 8, 3))
+    return made._replace(**changes)
+
+
+def of_one(tree):
+    """The arrays of the only network, in float64 NumPy, with an encoder as the reference has it."""
+    tree = jax.tree.map(lambda x: np.asarray(x[0], np.float64), tree["network_0"])
+    if "encoder" in tree:
+        tree["encoder"] = tree["encoder"].get("pixels", tree["encoder"])
+    return tree
+
+
+def batch_of(config, number, images):
+    """The views of a step, as the networks get them."""
+    networks_of = networks.build(config, setting())
+    sees = looks.looking(config, setting(), networks_of, 3, {"global"})
+    key = jax.random.key(config.seed)
+    rows = data.draw(data.shuffled(N, B), stream(key, Stream.DATA), number)
+    for_views, _ = jax.random.split(jax.random.fold_in(stream(key, Stream.STEP), number))
+    keys = row_keys(for_views, jnp.arange(B))
+    return tuple(np.asarray(sees.whole.view(v, keys, images[rows])[0]) for v in range(3))
+
+
+@pytest.mark.parametrize("gradient", [True, False])
+def test_two_steps_are_those_of_the_equations(gradient):
+    """From the paper's equations by whoever did not know this library; steps of plain SGD."""
+    config = configured(
+        model__dtype="float64",
+        method__local_gradient=gradient,
+        optimizer__momentum=0.0,
+        optimizer__weight_decay=0.0,
+        optimizer__clip_norm=0.0,
+        optimizer__schedule="constant",
+        optimizer__constant=(),
+        optimizer__learning_rate=0.5,
+        data__batch_size=B,
+    )
+    with jax.enable_x64(True):
+        _, states, metrics = tiny.trajectory(config, colours(), 2)
+        state, images = states[0], jnp.asarray(colours().train.images)
+        params, momentum = of_one(state.params), of_one(state.extras["momentum"]["params"])
+        stats = of_one(state.extras["batch_stats"])
+        slow_stats = of_one(state.extras["momentum"]["batch_stats"])
+        bank, cursor = np.asarray(state.extras["queue"].keys[0], np.float64), 0
+        for number in range(2):
+            views = batch_of(config, number, images)
+            expected = reference.step(
+                params,
+                stats,
+                momentum,
+                slow_stats,
+                bank,
+                cursor,
+                views,
+                local_weight=1.0,
+                global_weight=6.0,
+                temperature=1.0,
+                ema=0.99,
+                local_gradient=gradient,
+            )
+            said, state = metrics[number], states[number + 1]
+            for name in ("loss", "local_loss", "global_loss"):
+                assert relative(said[name], expected[name]) < 1e-9, name
+            params = jax.tree.map(lambda x, g: x - 0.5 * g, params, expected["gradients"])
+            stats, slow_stats = expected["stats"], expected["momentum_stats"]
+            momentum, bank, cursor = (expected[x] for x in ("momentum", "bank", "cursor"))
+            found = {
+                "params": (of_one(state.params), params),
+                "momentum": (of_one(state.extras["momentum"]["params"]), momentum),
+                "stats": (of_one(state.extras["batch_stats"]), stats),
+                "slow stats": (of_one(state.extras["momentum"]["batch_stats"]), slow_stats),
+                "bank": (np.asarray(state.extras["queue"].keys[0]), bank),
+            }
+            for ours, theirs in found.values():
+                # Of some numbers, such as a bias that a normalisation takes off, there is no more
+                # than rounding.
+                jax.tree.map(
+                    lambda x, y: np.testing.assert_allclose(x, y, atol=1e-10), ours, theirs
+                )
+            assert int(state.extras["queue"].cursor) == cursor
+
+
+def trained(data_set=None, folder=None, **changes):
+    options = {"model__dtype": "float64", "model__norm": "grouped", "model__norm_groups": 4}
+    with jax.enable_x64(True):
+        config = configured(**{**options, "model__name": "tiny", **changes})
+        return tiny.trajectory(config, data_set or colours(), STEPS, folder)
+
+
+def assert_same(found, expected):
+    (_, states, said), (_, others, told) = found, expected
+    # A bias that a normalisation takes off again is no more than rounding.
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-10),
+        (others[-1], told),
+        (states[-1], said),
+    )
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return trained(method__networks=2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parallel__devices": 4},
+        {"parallel__devices": 4, "parallel__cohort_devices": 2},
+        {"parallel__devices": 2, "parallel__mapper": "pmap"},
+        {"training__micro_batches": 4},
+    ],
+    ids=["data", "mesh", "pmap", "micro_batches"],
+)
+def test_devices_and_micro_batches_change_nothing(paper, changes):
+    assert_same(trained(method__networks=2, **changes), paper)
+
+
+def test_a_mixed_cohort_is_the_same_on_devices_and_after_a_kill(tmp_path):
+    run, states, metrics = trained(folder=tmp_path, **MIXED)
+    with jax.enable_x64(True):
+        found = tiny.resumed(run, tmp_path, STEPS)
+    same = jax.tree.map(np.array_equal, found, (states[-1], metrics[STEPS // 2 :]))
+    assert all(jax.tree.leaves(same))
+    assert_same(trained(**MIXED, parallel__devices=2), (run, states, metrics))
+
+
+def test_the_papers_run_goes_on_bit_for_bit(paper, tmp_path):
+    run, states, metrics = trained(folder=tmp_path, method__networks=2)
+    with jax.enable_x64(True):
+        found = tiny.resumed(run, tmp_path, STEPS)
+    same = jax.tree.map(np.array_equal, found, (states[-1], metrics[STEPS // 2 :]))
+    assert all(jax.tree.leaves(same))
+    assert_same((run, states, metrics), paper)
+
+
+def built(**changes):
+    config = configured(**changes)
+    config_lib.check(config)
+    return config, methods.create(config, setting(steps=8))
+
+
+def outputs_of(method, train=True):
+    """A batch, first extras, and what `embed` makes of them."""
+    rows = jnp.arange(B, dtype=jnp.int32)
+    batch = Batch(jnp.asarray(colours().train.images[:B]), rows, rows, rows)
+    params, extras = method.init(jax.random.key(0), batch)
+    made, _ = method.embed(params, extras, batch, jax.random.key(1), train)
+    return params, extras, batch, made
+
+
+def test_gradients_flow_into_predictions_alone():
+    for released in (False, True):
+        _, method = built(method__local_gradient=not released)
+        params, extras, batch, made = outputs_of(method)
+
+        def loss(made, params, momentum, name, method=method, extras=extras, batch=batch):
+            if made is None:
+                own = {**extras, "momentum": {**extras["momentum"], "params": momentum}}
+                made, _ = method.embed(params, own, batch, jax.random.key(1), True)
+            return method.objective(made, extras, batch, None)[1][1][name]
+
+        for name in ("local_loss", "global_loss"):
+            found = jax.grad(loss)(made, None, None, name)
+            flows = {kind: bool(np.any(np.abs(x) > 1e-9)) for kind, x in found.items()}
+            wanted = not (released and name == "local_loss")
+            assert flows == {"predictions": wanted, "local": False, "targets": False}, name
+            slow = extras["momentum"]["params"]
+            moved, of_slow = jax.grad(loss, (1, 2))(None, params, slow, name)
+            assert not any(np.any(x) for x in jax.tree.leaves(of_slow))
+            reached = {
+                part: any(np.any(x) for x in jax.tree.leaves(tree))
+                for part, tree in moved["network_0"].items()
+            }
+            assert reached == dict.fromkeys(("encoder", "head", "predictor"), wanted)
+
+
+def test_momentum_networks_have_no_predictor_and_may_rise_to_one():
+    _, method = built(method__momentum=0.5, method__momentum_schedule="cosine")
+    params, extras, batch, _ = outputs_of(method)
+    assert set(extras["momentum"]["params"]["network_0"]) == {"encoder", "head"}
+    params = jax.tree.map(jnp.ones_like, params)
+    extras = {**extras, "momentum": jax.tree.map(jnp.zeros_like, extras["momentum"])}
+    kept = []
+    for _ in range(3):
+        zero = {**extras, "momentum": jax.tree.map(jnp.zeros_like, extras["momentum"])}
+        extras, _ = method.begin(params, zero, batch)
+        leaf = jax.tree.leaves(extras["momentum"]["params"])[0]
+        kept.append(1 - float(leaf.ravel()[0]))
+    expected = 1 - 0.5 * (1 + np.cos(np.pi * np.arange(3) / 8)) / 2
+    np.testing.assert_allclose(kept, expected, rtol=1e-6)
+
+
+def of_setting(name):
+    own = {key: value for key, value in config_lib.PREDICTIVE[name].items() if "." in key}
+    own = {key.replace(".", "__"): value for key, value in own.items()}
+    small = {key: min(SMALL[key], own.get(key, 99)) for key in SMALL}
+    stored = {"method__neighbours": min(own.get("method__neighbours", K), K)}
+    return built(**{**own, **small, **stored})
+
+
+def unit(x):
+    return losses.l2_normalize(x)
+
+
+def nearest(bank, x):
+    return bank[jnp.argmax(unit(x) @ unit(bank).T, axis=1)]
+
+
+def cross_entropy(logits):
+    return optax.softmax_cross_entropy_with_integer_labels(logits, jnp.arange(len(logits))).mean()
+
+
+def test_settings_are_the_papers_losses():
+    """Each written from its paper, of the same embeddings."""
+    found, expected = {}, {}
+    for name in ("simsiam", "byol", "nnclr", "fast_moco", "no_neighbour"):
+        config, method = of_setting(name)
+        _, extras, batch, made = outputs_of(method)
+        found[name] = method.objective(made, extras, batch, None)[0]
+        p = [made["predictions"][0, :, v] for v in range(config.method.views)]
+        t = [made["targets"][0, :, v, 0] for v in range(2)]
+        if name == "simsiam":
+            cosines = [jnp.sum(unit(p[v][:, 0]) * unit(t[1 - v]), 1).mean() for v in (0, 1)]
+            expected[name] = 1 - sum(cosines) / 2  # theirs, of which 1 is left out
+        elif name == "byol":
+            both = [losses.cosine_regression(p[v][:, 0], t[1 - v]).mean() for v in (0, 1)]
+            expected[name] = sum(both)
+        elif name == "nnclr":
+            bank = extras["queue"].keys[0]
+            of = [unit(nearest(bank, x)) for x in t]
+            both = [cross_entropy(of[v] @ unit(p[1 - v][:, 0]).T / 0.1) for v in (0, 1)]
+            expected[name] = sum(both) / 2
+        elif name == "fast_moco":
+            parts = [
+                cross_entropy(unit(p[v][:, c]) @ unit(t[1 - v]).T) for v in (0, 1) for c in range(6)
+            ]
+            expected[name] = sum(parts) / 12
+        else:
+            k = [made["local"][0, :, v] for v in range(2)]
+            local = [
+                cross_entropy(unit(p[v][:, 0]) @ unit(k[1 - v][:, c]).T)
+                for v in (0, 1)
+                for c in range(6)
+            ]
+            whole = [
+                losses.nt_xent(unit(t[v]), unit(p[2 - 2 * v][:, 0]), temperature=1.0)
+                for v in (0, 1)
+            ]
+            expected[name] = sum(local) / 12 + 6 * sum(whole) / 2
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_targets_by_itself_are_what_its_own_head_says():
+    _, method = of_setting("simsiam")
+    _, extras, _, made = outputs_of(method)
+    assert "momentum" not in extras
+    assert "queue" not in extras
+    again = built(
+        method__queries="local",
+        **{
+            "method__views": 2,
+            "method__local_weight": 0.0,
+            "method__neighbours": 0,
+            "method__contrast": "cosine",
+            "method__target_network": "online",
+            "method__head": "simsiam",
+        },
+    )[1]
+    _, _, _, other = outputs_of(again)
+    assert other["predictions"].shape == (1, B, 2, 6, D)
+    assert other["targets"].shape == (1, B, 2, 1, D)
+    np.testing.assert_allclose(other["targets"], made["targets"], rtol=1e-5, atol=1e-6)
+
+
+def test_looks_are_crops_and_means_of_quarters():
+    config, method = built(**MIXED)
+    params, extras, batch, made = outputs_of(method)
+    assert made["predictions"].shape == (3, B, 3, 6, D)  # of 1, 6 and 3 for an image
+    assert made["targets"].shape == (3, B, 2, 42, D)  # of 1, 6 and 7
+    assert made["local"].shape == (3, B, 2, 6, D)
+    first = made["predictions"][0]
+    np.testing.assert_array_equal(first, jnp.broadcast_to(first[:, :, :1], first.shape))
+    third = made["predictions"][2]
+    np.testing.assert_array_equal(third[:, :, :3], third[:, :, 3:])
+    assert not np.allclose(third[:, :, 1], third[:, :, 2])
+    del config, params, extras, batch
+
+
+def test_streamed_images_bring_crops_for_all_views():
+    config = configured(**MIXED)
+    method = methods.create(config, setting(cropped=True))
+    assert len(method.crop) == 3 + 3 * 2
+    assert {crop.size for crop in method.crop} == {method.crop[0].size}
+    assert [crop.scale for crop in method.crop[3:]] == [(0.2, 0.5)] * 6
+    rows = jnp.arange(B, dtype=jnp.int32)
+    images = np.random.default_rng(0).integers(0, 256, (B, 9, 8, 8, 3)).astype(np.uint8)
+    batch = Batch(jnp.asarray(images), rows, rows, rows)
+    params, extras = method.init(jax.random.key(0), batch)
+    made, _ = method.embed(params, extras, batch, jax.random.key(1), True)
+    changed = batch._replace(images=batch.images.at[:, 3 + 2 * 1].set(0))  # the second view's first
+    other, _ = method.embed(params, extras, changed, jax.random.key(1), True)
+    differs = np.any(made["predictions"] != other["predictions"], axis=(1, 3, 4))
+    assert differs.tolist() == [[False] * 3, [False] * 3, [False, True, False]]
+
+
+REFUSED = [
+    ({"method__queries": "global,local"}, "method.queries must be looks of all networks, or of "
+     "each of the 3 networks of method.networks, got 'global,local'."),
+    ({"method__queries": "globl"}, "method.queries must be of global, local, crops, different "
+     "ones joined by +, got 'globl'."),
+    ({"method__queries": "local+local"}, "method.queries must be of global, local, crops, "
+     "different ones joined by +, got 'local+local'."),
+    ({"method__targets": "crops"}, "method.targets must be of global, local, different ones "
+     "joined by +, got 'crops'."),
+    ({"method__head": "mocov2"}, "method.head must be one of byol, simsiam, fast_moco, which a "
+     "predictor can follow, got mocov2."),
+    ({"method__queries": "crops"}, "views.small_crops must be above 0 for method.queries with "
+     "crops and 0 for others, got 0 with crops."),
+    ({"views__small_crops": 2}, "views.small_crops must be above 0 for method.queries with crops "
+     "and 0 for others, got 2 with global."),
+    ({"method__global_weight": 0.0, "method__local_weight": 0.0, "method__views": 2},
+     "method.global_weight and method.local_weight are both 0: nothing is learned."),
+    ({"method__global_weight": 0.0, "method__local_gradient": False},
+     "method.local_gradient false wants method.global_weight above 0: nothing is learned."),
+    ({"method__local_weight": 0.0}, "method.views must be 2 with method.local_weight 0, which "
+     "alone has use for a second of three, got 3."),
+    ({"method__targets": "local"}, "method.neighbours wants method.targets global, one for each "
+     "image, got local."),
+    ({"method__contrast": "cosine", "method__weights__soft_icl": 1.0}, "method.contrast cosine "
+     "has no distributions: method.weights.soft_vcl and soft_icl must be 0."),
+    ({"method__target_network": "online", "method__momentum_schedule": "cosine"},
+     "method.momentum_schedule is for method.target_network momentum, got cosine with online."),
+    ({"method__queries": "global,local,global", "parallel__cohort_devices": 3},
+     "parallel.cohort_devices above 1 wants all networks to look alike: only like networks are "
+     "split over devices."),
+    ({"model__name": "vit_tiny"}, "method global_local wants a model.name that takes images of "
+     "any size where it looks at parts of them, got vit_tiny."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "sentence"), REFUSED)
+def test_what_contradicts_itself_is_refused(changes, sentence):
+    config = configured(**{"method__networks": 3, **changes})
+    with pytest.raises(ConfigError) as caught:
+        config_lib.check(config, 1)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape", "sentence"),
+    [
+        ({"views__size": 7}, (8, 8, 3), "views must have even sides to be split for a local look, "
+         "got 7 x 7; views.size sets them."),
+        ({"views__recipe": "cifar", "method__queries": "crops", "views__small_crops": 2},
+         (8, 8, 3), "views.small_crops"),
+    ],
+)  # fmt: skip
+def test_views_that_cannot_be_looked_at_are_refused(changes, shape, sentence):
+    config = configured(**changes)
+    config_lib.check(config, 1)
+    with pytest.raises(ConfigError, match=sentence):
+        methods.create(config, setting(image_shape=shape))
+
+
+def test_frozen_networks_keep_their_predictors(tmp_path):
+    config = configured(method__networks=2)
+    config.method.frozen = (1,)
+    with pytest.raises(ConfigError, match=r"method\.frozen holds 1"):
+        methods.create(config, setting()).read()
+    groups = networks.build(config, setting()).groups
+    assert [group.network.frozen for group in groups] == [(), ("encoder", "head", "predictor")]
+
+
+@pytest.mark.parametrize("name", list(config_lib.PREDICTIVE))
+def test_every_setting_may_run(name):
+    for native in (False, True):
+        config = config_lib.predictive(name, native)
+        config_lib.check(config, 8)
+        assert config.views.size == (0 if native else 224)
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(ConfigError, match=r"^name must be one of global_local, .*, got 'swav'\.$"):
+        config_lib.predictive("swav")
+    for arg in ("swav", "byol_smoke_native", "_smoke", "nativesmoke"):
+        with pytest.raises(
+            ConfigError, match="the part of --config behind the colon must be smoke, or one"
+        ):
+            config_lib.split_predictive(arg)

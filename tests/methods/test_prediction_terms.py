@@ -1,0 +1,159 @@
+"""Contrast of several predictions and targets of an image: in NumPy, permuted, on devices."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from mcl_jax import losses
+from mcl_jax.methods.prediction_terms import FORMS, Contrast, contrast
+
+M, B, C, T, D = 3, 8, 2, 3, 5
+POSITION = jnp.arange(B)
+
+
+def vectors(key, number):
+    drawn = jax.random.normal(jax.random.key(key), (M, B, number, D))
+    return losses.l2_normalize(drawn)
+
+
+def by(form, **changes):
+    soft = None if form == "cosine" else 2.0
+    return Contrast(temperature=0.3, soft_temperature=soft, **changes)
+
+
+def cross_entropy(logits):
+    """Of the diagonal, the mean over rows."""
+    logits = logits - logits.max(axis=1, keepdims=True)
+    return np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diagonal(logits))
+
+
+def one_pair(form, q, t):
+    """A prediction and a target of each image, [B, D], of network a and of network b."""
+    if form == "cosine":
+        return np.mean(2 - 2 * np.sum(q * t, axis=1))
+    if form == "predictions":
+        return cross_entropy(q @ t.T / 0.3)
+    return cross_entropy(t @ q.T / 0.3)
+
+
+def joined(form, a, b):
+    """SimCLR's: anchors of network a, candidates of network b, but for the anchor's own place."""
+    logits = a @ b.T / 0.3
+    rows = np.arange(2 * B)
+    found = []
+    for i in rows:
+        others = np.delete(logits[i], i)
+        found.append(np.log(np.exp(others).sum()) - logits[i, (i + B) % (2 * B)])
+    return np.mean(found)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_terms_are_means_over_all_choices(form):
+    q, t = vectors(0, C), vectors(1, T)
+    weights = jnp.array([[1.0, 2.0, 0.0], [0.5, 1.5, 1.0], [3.0, 1.0, 0.25]])
+    found = contrast(form, q, t, POSITION, by(form, pair_weights=weights))
+    q, t, w = (np.asarray(x, np.float64) for x in (q, t, weights))
+    vcl = icl = 0.0
+    for a in range(M):
+        for b in range(M):
+            values = []
+            for c in range(C):
+                for d in range(T):
+                    if form == "nt_xent":
+                        of_a, of_b = (np.concatenate([q[m, :, c], t[m, :, d]]) for m in (a, b))
+                        values.append(joined(form, of_a, of_b))
+                    else:
+                        values.append(one_pair(form, q[a, :, c], t[b, :, d]))
+            value = w[a, b] * np.mean(values)
+            vcl, icl = (vcl + value, icl) if a == b else (vcl, icl + value)
+    np.testing.assert_allclose(found.vcl, vcl, rtol=1e-5)
+    np.testing.assert_allclose(found.icl, icl, rtol=1e-5)
+
+
+def test_one_of_each_is_what_others_have():
+    q, t = vectors(0, 1)[:1], vectors(1, 1)[:1]
+    x, y = q[0, :, 0], t[0, :, 0]
+    found = {form: contrast(form, q, t, POSITION, by(form)) for form in FORMS}
+    simclr = losses.nt_xent(x, y, temperature=0.3)
+    labels = optax.softmax_cross_entropy_with_integer_labels
+    np.testing.assert_allclose(found["nt_xent"].vcl, simclr, rtol=1e-5)
+    np.testing.assert_allclose(
+        found["predictions"].vcl, labels(x @ y.T / 0.3, POSITION).mean(), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        found["targets"].vcl, labels(y @ x.T / 0.3, POSITION).mean(), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        found["cosine"].vcl, losses.cosine_regression(x, y).mean(), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_networks_in_another_order_give_the_same_sums(form):
+    q, t, order = vectors(0, C), vectors(1, T), jnp.array([2, 0, 1])
+    whole, permuted = (
+        contrast(form, *x, POSITION, by(form)) for x in ((q, t), (q[order], t[order]))
+    )
+    np.testing.assert_allclose(whole, permuted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["predictions", "nt_xent"])
+def test_equal_networks_have_nothing_to_teach_each_other(form):
+    q, t = (jnp.broadcast_to(vectors(key, 2)[:1], (M, B, 2, D)) for key in (0, 1))
+    terms = contrast(form, q, t, POSITION, by(form))
+    np.testing.assert_allclose(terms.soft_vcl, 0, atol=1e-6)
+    np.testing.assert_allclose(terms.icl, (M - 1) * terms.vcl, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_repeated_embeddings_change_nothing(form):
+    q, t = vectors(0, C), vectors(1, T)
+    once = contrast(form, q, t, POSITION, by(form))
+    often = contrast(form, jnp.tile(q, (1, 1, 3, 1)), jnp.tile(t, (1, 1, 2, 1)), POSITION, by(form))
+    np.testing.assert_allclose(once, often, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_devices_change_nothing(form):
+    q, t = vectors(0, C), vectors(1, T)
+    mesh = Mesh(jax.devices()[:4], ("data",))
+    options = by(form, axis_name="data")
+
+    @functools.partial(
+        jax.shard_map,
+        mesh=mesh,
+        in_specs=(P(None, "data"), P(None, "data"), P("data")),
+        out_specs=P(),
+    )
+    def split(q, t, position):
+        return contrast(form, q, t, position, options)
+
+    np.testing.assert_allclose(
+        jax.jit(split)(q, t, POSITION), contrast(form, q, t, POSITION, by(form)), rtol=1e-5
+    )
+
+
+def test_keys_in_chunks_change_nothing():
+    q, t = vectors(0, C), vectors(1, T)
+    for form in FORMS:
+        whole, chunked = (
+            contrast(form, q, t, POSITION, by(form, chunk_size=size)) for size in (None, 3)
+        )
+        np.testing.assert_allclose(whole, chunked, rtol=1e-5, atol=1e-6)
+
+
+def test_targets_of_a_regression_learn_nothing():
+    q, t = vectors(0, C), vectors(1, T)
+    found = jax.grad(lambda t: contrast("cosine", q, t, POSITION, by("cosine")).vcl)(t)
+    assert not np.any(found)
+
+
+def test_an_unknown_form_is_refused():
+    with pytest.raises(ValueError, match=r"^form must be one of .*, got 'kl'\.$"):
+        contrast("kl", vectors(0, 1), vectors(1, 1), POSITION, by("predictions"))
