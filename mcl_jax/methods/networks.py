@@ -108,8 +108,9 @@ def _network(
     if "predictor_width" in config.method:
         own = {"width": config.method.head_width, "unit": False}
     head = models.create_head(config.method.head, config.method.embedding_dim, **own, **options)
-    held = ("encoder", "head", "predictor") if config.method.frozen_heads else ("encoder",)
     predictor = _predictor(config, options)
+    heads = ("head",) if predictor is None else ("head", "predictor")
+    held = ("encoder", *heads) if config.method.frozen_heads else ("encoder",)
     return Network(encoder, head, held if frozen else (), _jigsaw_head(config), predictor)
 
 

@@ -11,6 +11,8 @@ from mcl_jax.config import ConfigError
 from mcl_jax.methods.method import Setting
 from mcl_jax.methods.networks import names
 
+_OF_SOME = ("jigsaw", "predictor")  # parts that networks of some methods have
+
 
 def read(config: ConfigDict, setting: Setting) -> dict[str, Any] | None:
     """The weights that files hold for some of the networks.
@@ -53,7 +55,7 @@ def load(params: Any, extras: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
         params: of a cohort.
         extras: with its ``batch_stats``.
         weights: as `read` returns them; what a file lacks stays as it was drawn, and its jigsaw
-            head is left out where the network has none.
+            head or predictor is left out where the network has none.
 
     Raises:
         ConfigError: a file's weights are of another network.
@@ -63,7 +65,7 @@ def load(params: Any, extras: Any, weights: dict[str, Any]) -> tuple[Any, Any]:
         drawn = flax.traverse_util.flatten_dict(cohort.select(variables, int(number)))
         parts = {path[:2] for path in drawn}
         stored = flax.traverse_util.flatten_dict(found)
-        kept = {x: leaf for x, leaf in stored.items() if x[1] != "jigsaw" or x[:2] in parts}
+        kept = {x: leaf for x, leaf in stored.items() if x[1] not in _OF_SOME or x[:2] in parts}
         member = drawn | kept
         try:
             variables = cohort.replace(

@@ -15,8 +15,8 @@ import pytest
 import tiny
 from test_equality import relative
 
+from mcl_jax import cohort, data, losses, methods
 from mcl_jax import config as config_lib
-from mcl_jax import data, losses, methods
 from mcl_jax.axes import Axes
 from mcl_jax.config import ConfigError
 from mcl_jax.data import Batch, Dataset, Split
@@ -29,10 +29,12 @@ from mcl_jax.views.draws import row_keys
 B, N, D, F, K, STEPS = 16, 64, 8, 12, 24, 4
 SMALL = {"method__head_width": 10, "method__predictor_width": 6, "method__embedding_dim": D}
 MIXED = {
-    "method__networks": 3,
-    "method__queries": "global,local,global+crops",
-    "method__targets": "global,local,global+local",
+    "method__networks": 2,
+    "method__queries": "global,local+crops",
+    "method__targets": "local,global",
     "method__neighbours": 0,
+    "method__views": 2,
+    "method__local_weight": 0.0,
     "views__small_crops": 2,
     "views__small_scale": (0.2, 0.5),
     "views__small_size": 4,
@@ -186,7 +188,7 @@ def paper():
         {"parallel__devices": 4},
         {"parallel__devices": 4, "parallel__cohort_devices": 2},
         {"parallel__devices": 2, "parallel__mapper": "pmap"},
-        {"training__micro_batches": 4},
+        {"training__micro_batches": 2},
     ],
     ids=["data", "mesh", "pmap", "micro_batches"],
 )
@@ -222,9 +224,9 @@ def outputs_of(method, train=True):
     """A batch, first extras, and what `embed` makes of them."""
     rows = jnp.arange(B, dtype=jnp.int32)
     batch = Batch(jnp.asarray(colours().train.images[:B]), rows, rows, rows)
-    params, extras = method.init(jax.random.key(0), batch)
-    made, _ = method.embed(params, extras, batch, jax.random.key(1), train)
-    return params, extras, batch, made
+    params, extras = jax.jit(method.init)(jax.random.key(0), batch)
+    embed = jax.jit(method.embed, static_argnums=4)
+    return params, extras, batch, embed(params, extras, batch, jax.random.key(1), train)[0]
 
 
 def test_gradients_flow_into_predictions_alone():
@@ -239,12 +241,13 @@ def test_gradients_flow_into_predictions_alone():
             return method.objective(made, extras, batch, None)[1][1][name]
 
         for name in ("local_loss", "global_loss"):
-            found = jax.grad(loss)(made, None, None, name)
+            found = jax.jit(jax.grad(loss), static_argnums=3)(made, None, None, name)
             flows = {kind: bool(np.any(np.abs(x) > 1e-9)) for kind, x in found.items()}
             wanted = not (released and name == "local_loss")
             assert flows == {"predictions": wanted, "local": False, "targets": False}, name
             slow = extras["momentum"]["params"]
-            moved, of_slow = jax.grad(loss, (1, 2))(None, params, slow, name)
+            both = jax.jit(jax.grad(loss, (1, 2)), static_argnums=(0, 3))
+            moved, of_slow = both(None, params, slow, name)
             assert not any(np.any(x) for x in jax.tree.leaves(of_slow))
             reached = {
                 part: any(np.any(x) for x in jax.tree.leaves(tree))
@@ -353,34 +356,33 @@ def test_targets_by_itself_are_what_its_own_head_says():
 
 
 def test_looks_are_crops_and_means_of_quarters():
-    config, method = built(**MIXED)
-    params, extras, batch, made = outputs_of(method)
-    assert made["predictions"].shape == (3, B, 3, 6, D)  # of 1, 6 and 3 for an image
-    assert made["targets"].shape == (3, B, 2, 42, D)  # of 1, 6 and 7
-    assert made["local"].shape == (3, B, 2, 6, D)
-    first = made["predictions"][0]
-    np.testing.assert_array_equal(first, jnp.broadcast_to(first[:, :, :1], first.shape))
-    third = made["predictions"][2]
-    np.testing.assert_array_equal(third[:, :, :3], third[:, :, 3:])
-    assert not np.allclose(third[:, :, 1], third[:, :, 2])
-    del config, params, extras, batch
+    _, method = built(**MIXED)
+    made = outputs_of(method)[3]
+    assert made["predictions"].shape == (2, B, 2, 8, D)  # of 1, and of 6 and 2, for an image
+    assert made["targets"].shape == (2, B, 2, 6, D)  # of 6, and of 1
+    for repeated in (made["predictions"][0], made["targets"][1]):
+        wide = jnp.broadcast_to(repeated[:, :, :1], repeated.shape)
+        np.testing.assert_array_equal(repeated, wide)
+    for each in (made["predictions"][1], made["targets"][0]):
+        assert not np.allclose(each[:, :, 0], each[:, :, 1])
+    assert not np.allclose(made["predictions"][1, :, :, 6], made["predictions"][1, :, :, 7])
 
 
 def test_streamed_images_bring_crops_for_all_views():
     config = configured(**MIXED)
     method = methods.create(config, setting(cropped=True))
-    assert len(method.crop) == 3 + 3 * 2
+    assert len(method.crop) == 2 + 2 * 2
     assert {crop.size for crop in method.crop} == {method.crop[0].size}
-    assert [crop.scale for crop in method.crop[3:]] == [(0.2, 0.5)] * 6
+    assert [crop.scale for crop in method.crop[2:]] == [(0.2, 0.5)] * 4
     rows = jnp.arange(B, dtype=jnp.int32)
-    images = np.random.default_rng(0).integers(0, 256, (B, 9, 8, 8, 3)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (B, 6, 8, 8, 3)).astype(np.uint8)
     batch = Batch(jnp.asarray(images), rows, rows, rows)
     params, extras = method.init(jax.random.key(0), batch)
     made, _ = method.embed(params, extras, batch, jax.random.key(1), True)
-    changed = batch._replace(images=batch.images.at[:, 3 + 2 * 1].set(0))  # the second view's first
+    changed = batch._replace(images=batch.images.at[:, 2 + 2 * 1].set(0))  # the second view's first
     other, _ = method.embed(params, extras, changed, jax.random.key(1), True)
     differs = np.any(made["predictions"] != other["predictions"], axis=(1, 3, 4))
-    assert differs.tolist() == [[False] * 3, [False] * 3, [False, True, False]]
+    assert differs.tolist() == [[False, False], [False, True]]
 
 
 REFUSED = [
@@ -467,3 +469,35 @@ def test_an_unknown_setting_is_refused():
             ConfigError, match="the part of --config behind the colon must be smoke, or one"
         ):
             config_lib.split_predictive(arg)
+
+
+def test_members_go_from_method_to_method_with_and_without_predictors(tmp_path):
+    made = {"model__name": "tiny", "method__head": "byol", "method__embedding_dim": D}
+    own = configured(**{**made, "method__head_width": 4096})
+    _, state, _ = tiny.run_steps(own, colours(), 0)
+    variables = {"params": state.params, "batch_stats": state.extras["batch_stats"]}
+    file = tmp_path / "member.npz"
+    cohort.save_member(file, variables, 0)
+    plain = tiny.config("moco", method__networks=1, method__queue_size=16, **made)
+    plain.model.weights = (str(file),)
+    _, other, _ = tiny.run_steps(plain, colours(), 0)
+    assert set(other.params["network_0"]) == {"encoder", "head"}
+    same = jax.tree.map(
+        np.array_equal, other.params["network_0"]["head"], state.params["network_0"]["head"]
+    )
+    assert all(jax.tree.leaves(same))
+    bare = {
+        kind: {"network_0": {part: tree["network_0"][part] for part in ("encoder", "head")}}
+        for kind, tree in variables.items()
+    }
+    cohort.save_member(file, bare, 0)
+    own.model.weights = (str(file),)
+    _, again, _ = tiny.run_steps(own, colours(), 0)
+    assert set(again.params["network_0"]) == {"encoder", "head", "predictor"}
+    for part in ("encoder", "head"):
+        follows = jax.tree.map(
+            np.array_equal,
+            again.extras["momentum"]["params"]["network_0"][part],
+            state.params["network_0"][part],
+        )
+        assert all(jax.tree.leaves(follows))
