@@ -13,9 +13,9 @@ jax.config.update("jax_num_cpu_devices", 8)
 # The programs are the same, but XLA need not make fast what runs once, here or in a subprocess.
 jax.config.update("jax_disable_most_optimizations", True)
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-# Tracing makes a great many objects that stay: looking through them again and again takes an eighth
+# Tracing makes a great many objects that stay: looking through them again and again takes a sixth
 # of the suite's time.
-gc.set_threshold(100_000, 10, 10)
+gc.set_threshold(1_000_000, 100, 100)
 # XLA's older emitters compile in half the time, and a program that is not split for several threads
 # in less than all of them together; what was built without these flags stops at the word.
 QUICK_COMPILER = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"

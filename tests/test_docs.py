@@ -4,7 +4,6 @@ import doctest
 import pathlib
 import re
 
-import jax
 import pytest
 
 from mcl_jax import losses
@@ -14,17 +13,8 @@ PAGES = sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 WITH_EXAMPLES = [page for page in PAGES if ">>> " in (DOCS / page).read_text(encoding="utf-8")]
 
 
-@pytest.fixture
-def fast_compiler():
-    """What runs once need not be fast."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.mark.parametrize("page", WITH_EXAMPLES)
-def test_examples_of_a_page_run_from_top_to_bottom(page, fast_compiler):
+def test_examples_of_a_page_run_from_top_to_bottom(page):
     text = (DOCS / page).read_text(encoding="utf-8")
     examples = re.sub(r"^```.*$", "", text, flags=re.MULTILINE)  # a fence is no output
     test = doctest.DocTestParser().get_doctest(examples, {}, page, str(DOCS / page), 0)

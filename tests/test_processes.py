@@ -72,9 +72,10 @@ class Group:
             self._processes[index].send_signal(number)
 
     def wait_for_step(self, step):
-        """Returns once process 0 has logged the step."""
+        """Returns once process 0 has logged the step and saved what was due a step before it."""
         path, until = self._folder / "0" / "metrics.jsonl", time.monotonic() + 300
-        while not path.exists() or max(steps(path), default=0) < step:
+        saved = self._folder / "0" / "checkpoints" / str((step - 1) // 4 * 4) / "manifest.json"
+        while not saved.exists() or max(steps(path), default=0) < step:
             assert all(process.poll() is None for process in self._processes), said(self._folder, 0)
             assert time.monotonic() < until
             time.sleep(0.05)

@@ -43,15 +43,6 @@ def _tiny(monkeypatch):
     tiny.know_tiny_network(monkeypatch)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _compiled_quickly():
-    """What runs a few times need not be fast."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def coloured(rows=64):
     """`tiny.dataset` in three channels, whose classes differ in colour."""
     rng = np.random.default_rng(0)

@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from mcl_jax import losses
-from mcl_jax.methods.prediction_terms import FORMS, Contrast, contrast
+from mcl_jax.methods import prediction_terms
+from mcl_jax.methods.prediction_terms import FORMS, Contrast
 
 M, B, C, T, D = 3, 8, 2, 3, 5
 POSITION = jnp.arange(B)
@@ -20,6 +21,11 @@ POSITION = jnp.arange(B)
 def vectors(key, number):
     drawn = jax.random.normal(jax.random.key(key), (M, B, number, D))
     return losses.l2_normalize(drawn)
+
+
+def contrast(form, q, t, position, options):
+    """Compiled as one program, which is sooner done than each of its operations."""
+    return jax.jit(lambda *x: prediction_terms.contrast(form, *x, options))(q, t, position)
 
 
 def by(form, **changes):
@@ -132,7 +138,7 @@ def test_devices_change_nothing(form):
         out_specs=P(),
     )
     def split(q, t, position):
-        return contrast(form, q, t, position, options)
+        return prediction_terms.contrast(form, q, t, position, options)
 
     np.testing.assert_allclose(
         jax.jit(split)(q, t, POSITION), contrast(form, q, t, POSITION, by(form)), rtol=1e-5
@@ -156,4 +162,4 @@ def test_targets_of_a_regression_learn_nothing():
 
 def test_an_unknown_form_is_refused():
     with pytest.raises(ValueError, match=r"^form must be one of .*, got 'kl'\.$"):
-        contrast("kl", vectors(0, 1), vectors(1, 1), POSITION, by("predictions"))
+        prediction_terms.contrast("kl", vectors(0, 1), vectors(1, 1), POSITION, by("predictions"))

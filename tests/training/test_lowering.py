@@ -61,9 +61,16 @@ def blank_dataset(config):
     return Dataset(config.data.source, split, split, split, names, "")
 
 
+# Tracing the encoder takes most of the time: of configurations that share one, the first keeps it.
+NAMES = [get_config(path).model.name for path in CONFIGS]
+KEPT = dict(reversed([*zip(NAMES, CONFIGS, strict=True)]))
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_step_lowers_for_every_platform(path):
     config = get_config(path)
+    if path not in KEPT.values():
+        config.model.update({"name": "tiny_resnet", "width": 1.0, "stem": ""})
     dataset = blank_dataset(config)
     mapper = parallel.create("shard_map", 1)
     config_lib.check(config, 1)
