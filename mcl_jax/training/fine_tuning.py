@@ -120,7 +120,7 @@ def check_suits(config: ConfigDict, run: Run, dataset: Dataset, source: str) -> 
 
 
 def _members(state: TrainState, networks: int, folder: pathlib.Path) -> tuple[str, ...]:
-    """Writes the networks without their classifiers; returns the files."""
+    """Writes the encoders, without their classifiers; returns the files."""
     variables = {"params": state.params, "batch_stats": state.extras["batch_stats"]}
     files = []
     for number in range(networks):
@@ -128,7 +128,11 @@ def _members(state: TrainState, networks: int, folder: pathlib.Path) -> tuple[st
         for classifier in interop.CLASSIFIERS:
             member["params"]["encoder"].pop(classifier, None)
         file = folder / f"network_{number}.npz"
-        alone = {collection: {"network_0": tree} for collection, tree in member.items()}
+        alone = {
+            collection: {"network_0": {"encoder": tree["encoder"]}}
+            for collection, tree in member.items()
+            if "encoder" in tree
+        }
         cohort.save_member(file, alone, 0)
         files.append(str(file))
     return tuple(files)
@@ -142,7 +146,7 @@ def _config(
     for section in ("model", "data", "evaluation", "parallel"):
         tuned[section].update(config[section])
     tuned.name, tuned.seed = f"{config.name}-fine-tuned", config.seed
-    tuned.method.update({x: config.method[x] for x in ("networks", "head", "embedding_dim")})
+    tuned.method.networks = config.method.networks
     tuned.method.weights.update(dict.fromkeys(tuned.method.weights, 0.0))
     tuned.model.update({"weights": (), "shared_stages": 0})
     tuned.views.update(
