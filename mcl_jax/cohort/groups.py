@@ -282,7 +282,9 @@ def _each(
 
     def one(params: Any, statistics: Any, *own: Any) -> tuple[Any, Any]:
         params, statistics = merged(params), merged(statistics)
-        held = {part: jax.lax.stop_gradient(params[part]) for part in network.frozen}
+        # Momentum networks lack some parts.
+        frozen = [part for part in network.frozen if part in params]
+        held = {part: jax.lax.stop_gradient(params[part]) for part in frozen}
         variables = {"params": params | held, "batch_stats": statistics}
         output, moved = run(network, variables, *own)
         return output, _divide(group, moved.get("batch_stats", {}))

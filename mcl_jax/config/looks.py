@@ -70,6 +70,7 @@ def check_looks(config: ConfigDict) -> None:
             f"method.head must be one of {', '.join(HEADS)}, which a predictor can follow, got "
             f"{options.head}."
         )
+    _check_small_crops(config)
     if ("crops" in queries) != bool(small):
         raise ConfigError(
             f"views.small_crops must be above 0 for method.queries with crops and 0 for others, "
@@ -79,14 +80,16 @@ def check_looks(config: ConfigDict) -> None:
         raise ConfigError(
             "method.global_weight and method.local_weight are both 0: nothing is learned."
         )
-    if not options.global_weight and not options.local_gradient:
+    both = options.global_weight and options.local_weight
+    if not options.local_gradient and not both:
         raise ConfigError(
-            "method.local_gradient false wants method.global_weight above 0: nothing is learned."
+            "method.local_gradient false wants method.global_weight and local_weight above 0: it "
+            "is for the local loss, which then teaches nothing."
         )
-    if options.views == 3 and not options.local_weight:
+    if options.views == 3 and not both:
         raise ConfigError(
-            "method.views must be 2 with method.local_weight 0, which alone has use for a second "
-            "of three, got 3."
+            "method.views must be 2 with method.global_weight or local_weight 0: only both losses "
+            "have use for three views, got 3."
         )
     if options.neighbours and targets != {"global"}:
         raise ConfigError(
@@ -108,6 +111,26 @@ def check_looks(config: ConfigDict) -> None:
         raise ConfigError(
             "parallel.cohort_devices above 1 wants all networks to look alike: only like networks "
             "are split over devices."
+        )
+    if config.model.shared_stages and len(set(looks)) > 1:
+        raise ConfigError(
+            "model.shared_stages wants all networks to look alike: only like networks share."
+        )
+
+
+def _check_small_crops(config: ConfigDict) -> None:
+    """Shares of the area are two, in order; no size is given where there are no small crops."""
+    views = config.views
+    scale = tuple(views.small_scale)
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+        raise ConfigError(
+            f"views.small_scale must be two shares of the area in order, 0 < least <= largest <= "
+            f"1, got {scale}."
+        )
+    if views.small_size and not views.small_crops:
+        raise ConfigError(
+            f"views.small_size is for views.small_crops, of which there are none, got "
+            f"{views.small_size}."
         )
 
 

@@ -16,7 +16,8 @@ and over the views 0, 1 and, if there are three, 2
     global = (G(p_0, t_last) + G(p_last, t_0)) / 2
     L      = local_weight local + global_weight global
 
-C is the contrast of predictions with the keys of the batch. G, by ``method.contrast``, is that
+C is the contrast of predictions with the keys of the batch, or their squared distance where G is
+that. G, by ``method.contrast``, is that
 (``predictions``), the contrast of targets with the predictions of the batch (``targets``), of both
 with all others of both (``nt_xent``), or ``2 - 2 cos`` (``cosine``). Each is the four terms of
 mutual contrast under ``method.weights``: network a predicts what its own targets are (VCL) and what
@@ -32,7 +33,7 @@ so that the local loss trains nothing: ``method.local_gradient=False``. They nev
 momentum network from the network it follows; here it starts as a copy.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -43,7 +44,6 @@ from ml_collections import ConfigDict
 from mcl_jax import cohort as cohorts
 from mcl_jax import losses, memory
 from mcl_jax.axes import agreed, gather
-from mcl_jax.cohort import Output
 from mcl_jax.config import looks_of_networks
 from mcl_jax.data import Batch
 from mcl_jax.memory import Queue
@@ -51,10 +51,11 @@ from mcl_jax.methods import momentum, networks, pretrained
 from mcl_jax.methods.assembly import assemble, key_beside_networks, spread_networks
 from mcl_jax.methods.contrast import bound_temperature, soft_temperature, weighted
 from mcl_jax.methods.diagnostics import diagnostics
-from mcl_jax.methods.looks import looking
+from mcl_jax.methods.looks import Embedded, looking
 from mcl_jax.methods.method import Method, Setting
 from mcl_jax.methods.prediction_terms import Contrast, contrast
 from mcl_jax.methods.registry import register
+from mcl_jax.methods.seeing import predictor
 
 _LOCAL = ("local",)
 
@@ -118,32 +119,34 @@ def global_local(config: ConfigDict, setting: Setting) -> Method:
         params: Any, extras: Any, batch: Batch, key: jax.Array, train: bool
     ) -> tuple[dict[str, jax.Array], Any]:
         del train
-        stats = extras["batch_stats"]
 
-        def run(own: Any, looks: Any, view: int, predict: bool) -> Any:
-            nonlocal stats
-            variables = {"params": own, "batch_stats": stats}
-            found, stats = sees.embed(variables, looks, view, batch, key, extras, predict=predict)
-            return found
+        def run(
+            own: Any, stats: Any, looks: Any, of_views: Iterable[int], predict: bool = False
+        ) -> tuple[list[Embedded], Any]:
+            found = []
+            for view in of_views:
+                variables = {"params": own, "batch_stats": stats}
+                one, stats = sees.embed(variables, looks, view, batch, key, extras, predict=predict)
+                found.append(one)
+            return found, stats
 
-        queries = [run(params, of_queries, view, True) for view in range(count)]
+        queries, stats = run(params, extras["batch_stats"], of_queries, range(count), predict=True)
         outputs = {"predictions": _by_view(x.predictions for x in queries)}
         still = jax.lax.stop_gradient(params)
         if options.local_weight:
-            keys = [run(still, local_keys, view, False).projections for view in (0, 1)]
-            outputs["local"] = _by_view(keys)
+            keys, stats = run(still, stats, local_keys, (0, 1))
+            outputs["local"] = _by_view(x.projections for x in keys)
+        ends, after = (0, last), extras
         if slow:
-            online, stats = stats, extras["momentum"]["batch_stats"]
-            followers = extras["momentum"]["params"]
-            targets = [run(followers, of_targets, view, False).projections for view in (0, last)]
-            extras = {**extras, "momentum": {**extras["momentum"], "batch_stats": stats}}
-            stats = online
+            follower = extras["momentum"]
+            targets, moved = run(follower["params"], follower["batch_stats"], of_targets, ends)
+            after = {**extras, "momentum": {**follower, "batch_stats": moved}}
         elif of_targets == of_queries:
-            targets = [queries[view].projections for view in (0, last)]
+            targets = [queries[view] for view in ends]
         else:
-            targets = [run(still, of_targets, view, False).projections for view in (0, last)]
-        outputs["targets"] = _by_view(targets)
-        return outputs, {**extras, "batch_stats": stats}
+            targets, stats = run(still, stats, of_targets, ends)
+        outputs["targets"] = _by_view(x.projections for x in targets)
+        return outputs, {**after, "batch_stats": stats}
 
     def objective(
         outputs: dict[str, jax.Array], extras: Any, batch: Batch, key: jax.Array
@@ -202,7 +205,7 @@ def global_local(config: ConfigDict, setting: Setting) -> Method:
         init=init,
         embed=embed,
         objective=objective,
-        predict=_predictor(cohort, sees.whole.plain),
+        predict=predictor(cohort, sees.whole),
         crop=sees.crop,
         extras=lies,
         begin=begin,
@@ -237,16 +240,3 @@ def _without_predictors(variables: Any) -> Any:
         return {name: bare(inner) for name, inner in tree.items() if name != "predictor"}
 
     return bare(variables)
-
-
-def _predictor(
-    cohort: cohorts.Cohort, plain: Callable[..., tuple[jax.Array, ...]]
-) -> Callable[[Any, Any, jax.Array], Output]:
-    """Whole images, nothing random, whatever networks look at while they learn."""
-
-    def predict(params: Any, extras: Any, images: jax.Array) -> Output:
-        variables = {"params": params, "batch_stats": extras["batch_stats"]}
-        shown = plain(images, extras["views"])
-        return cohorts.apply(cohort, variables, shown, train=False)[0]
-
-    return predict

@@ -75,9 +75,9 @@ class Looking(NamedTuple):
         crops = found if isinstance(found, tuple) else (found,) * len(self.whole.recipes)
         if self.small is None:
             return crops
-        own = [recipe.crop for recipe in self.small.recipes]
-        size = crops[0].size if crops[0] else check_size(1)
-        small = tuple(Crop(size, crop.scale) for crop in own if crop)
+        own, first = [recipe.crop for recipe in self.small.recipes], crops[0]
+        assert first is not None
+        small = tuple(Crop(first.size, crop.scale) for crop in own if crop)
         return crops + small * len(self.whole.recipes)
 
     def numbers(self) -> dict[str, Any]:
@@ -184,14 +184,23 @@ def looking(
             f"views must have even sides to be split for a local look, got {sides[0]} x "
             f"{sides[1]}; views.size sets them."
         )
-    small = _small(config, setting, networks, sides) if "crops" in wanted else None
+    small = _small(config, setting, networks, whole, sides) if "crops" in wanted else None
     return Looking(networks, whole, small, setting.axes)
 
 
 def _small(
-    config: ConfigDict, setting: Setting, networks: Cohort, sides: tuple[int, int] | None
+    config: ConfigDict,
+    setting: Setting,
+    networks: Cohort,
+    whole: Seeing,
+    sides: tuple[int, int] | None,
 ) -> Seeing:
     """Small crops, by the recipe of the views."""
+    if whole.recipes[0].crop is None:
+        raise ConfigError(
+            f"views.small_crops wants a views.recipe that begins with a crop, got "
+            f"{config.views.recipe}."
+        )
     own = config.copy_and_resolve_references()
     own.views.size = config.views.small_size or min(sides or (64,)) // 2
     own.views.crop_scale = config.views.small_scale
@@ -203,10 +212,5 @@ def _small(
     try:
         found = seeing(own, setting, networks, 1)
     except ConfigError as error:
-        raise ConfigError(f"views.small_crops: {error}") from error
-    if found.recipes[0].crop is None:
-        raise ConfigError(
-            f"views.small_crops wants a views.recipe that begins with a crop, got "
-            f"{config.views.recipe}."
-        )
+        raise ConfigError(f"small crops (views.small_crops): {error}") from error
     return found._replace(recipes=found.recipes * config.views.small_crops)

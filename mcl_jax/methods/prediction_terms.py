@@ -43,6 +43,9 @@ def contrast(
     * ``nt_xent``: anchors are both, candidates all q and all t but the anchor itself;
     * ``cosine``: ``2 - 2 cos(q, t)``, the mean over images; nothing is soft.
 
+    Pair weights are of who learns: where anchors are targets, which move nobody, that is the
+    network of the candidates.
+
     Args:
         form: one of ``FORMS``.
         predictions: [M, b, C, D], unit vectors of this device's rows.
@@ -66,12 +69,9 @@ def contrast(
         if form == "nt_xent":
             return _of_both(query, key, position, by)
         anchors, candidates = (query, key) if form == "predictions" else (key, query)
-        weights = by.pair_weights
-        if weights is not None and form == "targets":
-            weights = weights.T  # the columns learn
         candidates = gather(candidates, by.axis_name, axis=1)
         own = losses.same_class(position, jnp.arange(candidates.shape[1]))
-        return _terms(anchors, candidates, own, None, weights, by)
+        return _terms(anchors, candidates, own, None, by, stopped=form == "targets")
 
     found = jax.vmap(jax.vmap(of_pair, (None, 0)), (0, None))(queries, keys)
     return jax.tree.map(jnp.mean, found)
@@ -82,11 +82,14 @@ def _of_both(query: jax.Array, key: jax.Array, position: jax.Array, by: Contrast
     kinds = (query, key)
     candidates = jnp.concatenate([gather(x, by.axis_name, axis=1) for x in kinds], axis=1)
     rows = candidates.shape[1] // 2
-    anchors, place = jnp.concatenate(kinds, axis=1), jnp.concatenate([position, position + rows])
     columns = jnp.arange(2 * rows)
-    others = losses.not_self(place, columns)
-    own = losses.same_class(place % rows, columns % rows) & others
-    return _terms(anchors, candidates, own, others, by.pair_weights, by)
+
+    def of_kind(kind: int) -> MCLTerms:
+        others = losses.not_self(position + kind * rows, columns)
+        own = losses.same_class(position, columns % rows) & others
+        return _terms(kinds[kind], candidates, own, others, by, stopped=kind == 1)
+
+    return jax.tree.map(lambda x, y: (x + y) / 2, of_kind(0), of_kind(1))
 
 
 def _terms(
@@ -94,21 +97,35 @@ def _terms(
     candidates: jax.Array,
     positives: jax.Array,
     others: jax.Array | None,
-    pair_weights: jax.Array | None,
     by: Contrast,
+    *,
+    stopped: bool,
 ) -> MCLTerms:
-    return losses.mcl_terms(
-        anchors,
-        candidates,
-        positives,
-        others,
-        soft_candidates=others,
-        temperature=by.temperature,
-        soft_temperature=by.soft_temperature,
-        pair_weights=pair_weights,
-        axis_name=by.axis_name,
-        chunk_size=by.chunk_size,
-    )
+    """The four terms; stopped: whether anchors move nobody, and so the candidates' network learns.
+
+    Soft VCL is within each network, so that who learns is the same either way.
+    """
+
+    def weighed(weights: jax.Array | None) -> MCLTerms:
+        return losses.mcl_terms(
+            anchors,
+            candidates,
+            positives,
+            others,
+            soft_candidates=others,
+            temperature=by.temperature,
+            soft_temperature=by.soft_temperature,
+            pair_weights=weights,
+            axis_name=by.axis_name,
+            chunk_size=by.chunk_size,
+        )
+
+    if by.pair_weights is None or not stopped:
+        return weighed(by.pair_weights)
+    terms = weighed(by.pair_weights.T)
+    if by.soft_temperature is None:
+        return terms
+    return terms._replace(soft_vcl=weighed(by.pair_weights).soft_vcl)
 
 
 def _regression(predictions: jax.Array, targets: jax.Array, by: Contrast) -> MCLTerms:

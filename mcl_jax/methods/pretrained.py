@@ -112,6 +112,15 @@ def _check_frozen(config: ConfigDict, number: int, found: Any) -> None:
             f"model.weights of network {number} have no head, which would stay as it was drawn, "
             f"since method.frozen holds {number}; method.frozen_heads=false lets it learn."
         )
+    if (
+        config.method.frozen_heads
+        and "predictor_width" in config.method
+        and "predictor" not in found["params"]
+    ):
+        raise ConfigError(
+            f"model.weights of network {number} have no predictor, which would stay as it was "
+            f"drawn, since method.frozen holds {number}; method.frozen_heads=false lets it learn."
+        )
     classifiers = set(interop.CLASSIFIERS) & found["params"]["encoder"].keys()
     weights = config.method.get("weights", {})
     taught = [name for name in ("logit_distillation", "deep_mutual") if weights.get(name)]

@@ -15,12 +15,13 @@ import pytest
 import tiny
 from test_equality import relative
 
-from mcl_jax import cohort, data, losses, methods
+from mcl_jax import cohort, data, losses, methods, models
 from mcl_jax import config as config_lib
 from mcl_jax.axes import Axes
 from mcl_jax.config import ConfigError
+from mcl_jax.config import looks as config_looks
 from mcl_jax.data import Batch, Dataset, Split
-from mcl_jax.methods import Setting, looks, networks
+from mcl_jax.methods import Setting, looks, networks, prediction_terms
 from mcl_jax.models import registry
 from mcl_jax.models.blocks import Layers
 from mcl_jax.training.state import Stream, stream
@@ -431,10 +432,15 @@ REFUSED = [
      "and 0 for others, got 2 with global."),
     ({"method__global_weight": 0.0, "method__local_weight": 0.0, "method__views": 2},
      "method.global_weight and method.local_weight are both 0: nothing is learned."),
-    ({"method__global_weight": 0.0, "method__local_gradient": False},
-     "method.local_gradient false wants method.global_weight above 0: nothing is learned."),
-    ({"method__local_weight": 0.0}, "method.views must be 2 with method.local_weight 0, which "
-     "alone has use for a second of three, got 3."),
+    ({"method__local_weight": 0.0, "method__views": 2, "method__local_gradient": False},
+     "method.local_gradient false wants method.global_weight and local_weight above 0: it is for "
+     "the local loss, which then teaches nothing."),
+    ({"method__local_weight": 0.0}, "method.views must be 2 with method.global_weight or "
+     "local_weight 0: only both losses have use for three views, got 3."),
+    ({"views__small_scale": (0.5, 0.2)}, "views.small_scale must be two shares of the area in "
+     "order, 0 < least <= largest <= 1, got (0.5, 0.2)."),
+    ({"views__small_size": 4}, "views.small_size is for views.small_crops, of which there are "
+     "none, got 4."),
     ({"method__targets": "local"}, "method.neighbours wants method.targets global, one for each "
      "image, got local."),
     ({"method__contrast": "cosine", "method__weights__soft_icl": 1.0}, "method.contrast cosine "
@@ -444,6 +450,8 @@ REFUSED = [
     ({"method__queries": "global,local,global", "parallel__cohort_devices": 3},
      "parallel.cohort_devices above 1 wants all networks to look alike: only like networks are "
      "split over devices."),
+    ({"method__queries": "global,local,global", "model__shared_stages": 1},
+     "model.shared_stages wants all networks to look alike: only like networks share."),
     ({"model__name": "vit_tiny"}, "method global_local wants a model.name that takes images of "
      "any size where it looks at parts of them, got vit_tiny."),
 ]  # fmt: skip
@@ -463,31 +471,128 @@ def test_what_contradicts_itself_is_refused(changes, sentence):
         ({"views__size": 7}, (8, 8, 3), "views must have even sides to be split for a local look, "
          "got 7 x 7; views.size sets them."),
         ({"views__recipe": "cifar", "method__queries": "crops", "views__small_crops": 2},
-         (8, 8, 3), "views.small_crops"),
+         (8, 8, 3), "views.small_crops wants a views.recipe that begins with a crop, got cifar."),
     ],
 )  # fmt: skip
 def test_views_that_cannot_be_looked_at_are_refused(changes, shape, sentence):
     config = configured(**changes)
     config_lib.check(config, 1)
-    with pytest.raises(ConfigError, match=sentence):
+    with pytest.raises(ConfigError) as caught:
         methods.create(config, setting(image_shape=shape))
+    assert str(caught.value) == sentence
 
 
-def test_frozen_networks_keep_their_predictors(tmp_path):
-    config = configured(method__networks=2)
-    config.method.frozen = (1,)
+def test_a_frozen_network_has_a_file_with_a_predictor(tmp_path):
+    config = configured(method__networks=2, method__frozen=(1,))
     with pytest.raises(ConfigError, match=r"method\.frozen holds 1"):
         methods.create(config, setting()).read()
-    groups = networks.build(config, setting()).groups
-    assert [group.network.frozen for group in groups] == [(), ("encoder", "head", "predictor")]
+    variables = {
+        "params": {"network_0": {name: {"x": np.zeros(1)} for name in ("encoder", "head")}}
+    }
+    cohort.save_member(tmp_path / "of_moco.npz", variables, 0)
+    config.model.weights = ("", str(tmp_path / "of_moco.npz"))
+    with pytest.raises(ConfigError, match="of network 1 have no predictor, which would stay as it"):
+        methods.create(config, setting()).read()
+
+
+def shapes_of_a_step(method, images):
+    """Parameters, extras before and after, loss and outputs, as shapes and dtypes."""
+    rows = jnp.arange(B, dtype=jnp.int32)
+
+    def step(key, images):
+        batch = Batch(images, rows, rows, rows)
+        params, extras = method.init(key, batch)
+        begun, dealt = method.begin(params, extras, batch)
+        outputs, begun = method.embed(params, begun, dealt, key, True)
+        loss, (after, _) = method.objective(outputs, begun, dealt, key)
+        return params, extras, after, loss, outputs
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    found = jax.eval_shape(step, key, jax.ShapeDtypeStruct(images, jnp.uint8))
+    params, extras, after, loss, outputs = found
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), after) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), extras
+    )
+    assert (loss.shape, loss.dtype) == ((), jnp.float32)
+    return params, after, outputs
+
+
+KINDS = [
+    {"model__name": "tiny,tiny_wide", "method__frozen": (1,)},
+    {"model__name": "tiny", "model__shared_stages": 1},
+    {"model__name": "tiny", "model__dtype": "bfloat16", "method__chunk_size": 8},
+    {"views__channels": "lab"},
+    {**MIXED, "views__channels": "lab"},
+]
+
+
+@pytest.mark.parametrize(
+    "changes", KINDS, ids=["unlike", "branches", "bfloat16", "channels", "parts of channels"]
+)
+def test_any_cohort_makes_a_step(changes):
+    options = {"method__networks": 2, "views__recipe": "imagenet"}
+    config = configured(**{**options, **changes})
+    config_lib.check(config, 1)
+    for cropped in (False, True):
+        method = methods.create(config, setting(cropped=cropped, steps=8))
+        shown = (len(method.crop),) if cropped else ()
+        _, _, outputs = shapes_of_a_step(method, (B, *shown, 8, 8, 3))
+        assert {(x.shape[0], x.shape[-1]) for x in jax.tree.leaves(outputs)} == {(2, D)}
+
+
+# Momentum and its schedule, temperature, weight of the global loss, sizes of the head's and the
+# predictor's hidden layers and of embeddings, neighbours, networks that make targets; each paper's.
+PUBLISHED = {
+    "global_local": (0.99, "constant", 1.0, 6.0, 2048, 512, 2048, 16_384, "momentum"),
+    "no_local": (0.99, "constant", 1.0, 6.0, 2048, 512, 2048, 16_384, "momentum"),
+    "no_neighbour": (0.99, "constant", 1.0, 6.0, 2048, 512, 2048, 0, "momentum"),
+    "fast_moco": (0.99, "constant", 1.0, 1.0, 2048, 512, 2048, 0, "momentum"),
+    "nnclr": (None, "constant", 0.1, 1.0, 2048, 4096, 256, 16_384, "online"),
+    "byol": (0.996, "cosine", None, 2.0, 4096, 4096, 256, 0, "momentum"),
+    "simsiam": (None, "constant", None, 0.5, 2048, 512, 2048, 0, "online"),
+}
 
 
 @pytest.mark.parametrize("name", list(config_lib.PREDICTIVE))
-def test_every_setting_may_run(name):
+def test_every_setting_has_its_papers_numbers_and_makes_a_step(name):
     for native in (False, True):
         config = config_lib.predictive(name, native)
         config_lib.check(config, 8)
         assert config.views.size == (0 if native else 224)
+        assert (config.optimizer.learning_rate, config.optimizer.clip_norm) == (0.1, 1.0)
+        options = config.method
+        found = [options.momentum, options.momentum_schedule, options.temperature]
+        found += [options.global_weight, options.head_width, options.predictor_width]
+        found += [options.embedding_dim, options.neighbours, options.target_network]
+        numbers = [
+            x if y is not None else None for x, y in zip(found, PUBLISHED[name], strict=True)
+        ]
+        assert tuple(numbers) == PUBLISHED[name]
+    params, after, _ = shapes_of_a_step(of_setting(name)[1], (B, 8, 8, 3))
+    assert ("momentum" in after) == (config.method.target_network == "momentum")
+    paths = ["/".join(x.key for x in path) for path, _ in jax.tree.leaves_with_path(params)]
+    for part in config.optimizer.constant:
+        assert any(part in path for path in paths)
+
+
+def test_names_of_heads_and_forms_are_those_of_the_networks_and_of_the_contrast():
+    assert config_looks.HEADS == models.BEFORE_PREDICTORS
+    choices = config_lib.own_fields("global_local")["method.contrast"].choices
+    assert set(choices) == set(prediction_terms.FORMS)
+
+
+def test_targets_by_itself_and_their_neighbours_are_the_same_on_devices_and_after_a_kill(tmp_path):
+    """As of NNCLR, of two networks."""
+    options = {"method__target_network": "online", "method__contrast": "targets"}
+    options |= {"method__views": 2, "method__local_weight": 0.0, "method__networks": 2}
+    options |= {"model__name": "pixels"}
+    run, states, metrics = trained(folder=tmp_path, **options)
+    with jax.enable_x64(True):
+        found = tiny.resumed(run, tmp_path, STEPS)
+    same = jax.tree.map(np.array_equal, found, (states[-1], metrics[STEPS // 2 :]))
+    assert all(jax.tree.leaves(same))
+    spread = trained(parallel__devices=4, parallel__cohort_devices=2, **options)
+    assert_same(spread, (run, states, metrics))
 
 
 def test_an_unknown_setting_is_refused():

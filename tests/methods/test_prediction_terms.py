@@ -33,53 +33,93 @@ def by(form, **changes):
     return Contrast(temperature=0.3, soft_temperature=soft, **changes)
 
 
-def cross_entropy(logits):
-    """Of the diagonal, the mean over rows."""
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return np.mean(np.log(np.exp(logits).sum(axis=1)) - np.diagonal(logits))
+def shares(logits):
+    """Of a softmax over candidates; minus infinity leaves one out."""
+    found = np.exp(logits - logits.max())
+    return found / found.sum()
 
 
-def one_pair(form, q, t):
-    """A prediction and a target of each image, [B, D], of network a and of network b."""
-    if form == "cosine":
-        return np.mean(2 - 2 * np.sum(q * t, axis=1))
-    if form == "predictions":
-        return cross_entropy(q @ t.T / 0.3)
-    return cross_entropy(t @ q.T / 0.3)
+def divergence(teacher, student):
+    """T^2 KL at T = 2, of logits."""
+    p, q = shares(teacher / 2), shares(student / 2)
+    return 4 * sum(x * np.log(x / y) for x, y in zip(p, q, strict=True) if x > 0)
 
 
-def joined(form, a, b):
-    """SimCLR's: anchors of network a, candidates of network b, but for the anchor's own place."""
-    logits = a @ b.T / 0.3
-    rows = np.arange(2 * B)
-    found = []
-    for i in rows:
-        others = np.delete(logits[i], i)
-        found.append(np.log(np.exp(others).sum()) - logits[i, (i + B) % (2 * B)])
-    return np.mean(found)
+def rows_of(form, q, t):
+    """Of each anchor: whether it is a prediction, its candidates' logits, and its positive.
+
+    Args:
+        form: of the contrast.
+        q: predictions, [M, B, D].
+        t: targets, the same.
+
+    Yields:
+        (whether the anchors' network learns, [M, M, K] logits, the positive's column).
+    """
+    for learns, anchors in ((True, q), (False, t)):
+        if form == ("targets" if learns else "predictions"):
+            continue
+        others = t if learns else q
+        candidates = np.concatenate([q, t], axis=1) if form == "nt_xent" else others
+        logits = np.einsum("aid,bkd->abik", anchors, candidates) / 0.3
+        for i in range(B):
+            positive = i
+            if form == "nt_xent":
+                logits[:, :, i, i if learns else i + B] = -np.inf
+                positive = i + B if learns else i
+            yield learns, logits[:, :, i], positive
+
+
+def terms_of(form, q, t, w):
+    """(VCL, soft VCL, ICL, soft ICL) of one prediction and one target of each image."""
+    found, count = np.zeros(4), 0
+    for learns, logits, positive in rows_of(form, q, t):
+        count += 1
+        for a in range(M):
+            for b in range(M):
+                # [a, b] is of anchors of a and candidates of b; of anchors that are targets, which
+                # move nobody, b learns from a.
+                weight = w[a, b] if learns else w[b, a]
+                found[0 if a == b else 2] -= weight * np.log(shares(logits[a, b])[positive])
+                if a != b:
+                    found[1] += w[a, b] * divergence(logits[b, b], logits[a, a])
+                    found[3] += weight * divergence(logits[b, a], logits[a, b])
+    return found / count
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_terms_are_means_over_all_choices(form):
     q, t = vectors(0, C), vectors(1, T)
     weights = jnp.array([[1.0, 2.0, 0.0], [0.5, 1.5, 1.0], [3.0, 1.0, 0.25]])
-    found = contrast(form, q, t, POSITION, by(form, pair_weights=weights))
+    whole, chunked = (
+        contrast(form, q, t, POSITION, by(form, pair_weights=weights, chunk_size=size))
+        for size in (None, 3)
+    )
     q, t, w = (np.asarray(x, np.float64) for x in (q, t, weights))
-    vcl = icl = 0.0
-    for a in range(M):
-        for b in range(M):
-            values = []
-            for c in range(C):
-                for d in range(T):
-                    if form == "nt_xent":
-                        of_a, of_b = (np.concatenate([q[m, :, c], t[m, :, d]]) for m in (a, b))
-                        values.append(joined(form, of_a, of_b))
-                    else:
-                        values.append(one_pair(form, q[a, :, c], t[b, :, d]))
-            value = w[a, b] * np.mean(values)
-            vcl, icl = (vcl + value, icl) if a == b else (vcl, icl + value)
-    np.testing.assert_allclose(found.vcl, vcl, rtol=1e-5)
-    np.testing.assert_allclose(found.icl, icl, rtol=1e-5)
+    if form == "cosine":
+        distances = 2 - 2 * np.einsum("aicd,biud->ab", q, t) / (B * C * T)
+        one = np.trace(w * distances)
+        expected = [one, 0, np.sum(w * distances) - one, 0]
+    else:
+        choices = [terms_of(form, q[:, :, c], t[:, :, d], w) for c in range(C) for d in range(T)]
+        expected = np.mean(choices, axis=0)
+    for found in (whole, chunked):
+        terms = (found.vcl, found.soft_vcl, found.icl, found.soft_icl)
+        np.testing.assert_allclose(terms, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_teacher_alone_learns_nothing_from_students(form):
+    """By the weights of who learns, but for keys that are predictions, which are not stopped."""
+    q, t = vectors(0, C), vectors(1, T)
+    weights = jnp.array([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    options = by(form, pair_weights=weights)
+
+    def loss(q):
+        return sum(contrast(form, q, t, POSITION, options))
+
+    moved = [bool(np.any(x)) for x in jax.grad(loss)(q)]
+    assert moved == [True, True, form == "nt_xent"]
 
 
 def test_one_of_each_is_what_others_have():
