@@ -59,7 +59,7 @@ def main(words: list[str]) -> None:
         work(words[0], words[1:])
         return
     config = parse(words).config
-    side = config.views.size or 32
+    side = config.views.size or loop.ready(config).dataset.train.image(0).shape[0]
     looks = LOOKS | {"views": [*LOOKS["views"], f"--config.views.small_size={side}"]}
     here = sys.executable, __file__
     workers = {name: Worker(*here, "work", *words, *own) for name, own in looks.items()}
