@@ -102,6 +102,11 @@ def check_looks(config: ConfigDict) -> None:
             "method.contrast cosine has no distributions: method.weights.soft_vcl and soft_icl "
             "must be 0."
         )
+    if options.contrast == "cosine" and options.chunk_size:
+        raise ConfigError(
+            f"method.chunk_size is for contrasts with all rows of a batch, and method.contrast "
+            f"cosine has none, got {options.chunk_size}."
+        )
     if options.target_network == "online" and options.momentum_schedule != "constant":
         raise ConfigError(
             f"method.momentum_schedule is for method.target_network momentum, got "

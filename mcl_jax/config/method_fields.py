@@ -171,7 +171,7 @@ _GLOBAL_LOCAL: Fields = {
         "who makes targets: a momentum network, or each network itself without gradient",
         choices=("momentum", "online"),
     ),
-    "method.momentum": Field(0.99, "of momentum networks", least=0, below=1),
+    "method.momentum": Field(0.99, "of momentum networks; online has none", least=0, below=1),
     "method.momentum_schedule": Field(
         "constant", "cosine rises to 1, as BYOL's", choices=("constant", "cosine")
     ),

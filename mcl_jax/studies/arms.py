@@ -171,7 +171,7 @@ def shared(arm: Arm, reference: Arm) -> str:
         >>> shared(Arm("b", changed(default(), {"data.batch_size": 50})), solo)
         'other batches (data.batch_size), same initialisation of the networks that both have'
     """
-    now, there = flatten(arm.config), flatten(reference.config)
+    now, there = _seen(arm.config), _seen(reference.config)
     # What one method has not, and another has off, does not part them.
     values = [(name, now.get(name), there.get(name)) for name in now.keys() | there.keys()]
     other = [name for name, a, b in values if a != b and (a or b)]
@@ -195,3 +195,11 @@ def shared(arm: Arm, reference: Arm) -> str:
     else:
         parts.append("same initialisation")
     return ", ".join(parts)
+
+
+def _seen(config: ConfigDict) -> dict[str, Any]:
+    """Fields by dotted name, but for those of small crops where there are none."""
+    found = flatten(config)
+    if found.get("views.small_crops"):
+        return found
+    return {x: value for x, value in found.items() if not x.startswith("views.small_")}

@@ -445,6 +445,8 @@ REFUSED = [
      "image, got local."),
     ({"method__contrast": "cosine", "method__weights__soft_icl": 1.0}, "method.contrast cosine "
      "has no distributions: method.weights.soft_vcl and soft_icl must be 0."),
+    ({"method__contrast": "cosine", "method__chunk_size": 8}, "method.chunk_size is for "
+     "contrasts with all rows of a batch, and method.contrast cosine has none, got 8."),
     ({"method__target_network": "online", "method__momentum_schedule": "cosine"},
      "method.momentum_schedule is for method.target_network momentum, got cosine with online."),
     ({"method__queries": "global,local,global", "parallel__cohort_devices": 3},

@@ -98,6 +98,16 @@ def test_what_pairs_have_in_common_is_said(changes, expected):
     assert shared(arm("a", **changes), arm("b")) == expected
 
 
+def test_small_crops_that_are_not_there_part_nothing():
+    one, other = (
+        arm("a", method__name="global_local"),
+        arm("b", method__name="moco", views__recipe="moco_v2"),
+    )
+    assert shared(one, other).startswith("same batches and views, ")
+    small = arm("a", method__name="global_local", views__small_crops=2)
+    assert "other views (views.small_crops, views.small_scale)" in shared(small, other)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
