@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -402,6 +403,18 @@ def test_a_scale_is_logarithmic_where_values_span_more_than_two_decades(finished
     assert "from 0.5 at step 10 to 0.167 at step 30" in drawn["loss"].alt
     assert "new<metric>" in drawn
     assert "Weight 0.1." in drawn["VCL"].caption
+
+
+@pytest.mark.parametrize(
+    ("weight", "value", "titles"),
+    [(0.0, 0.0, []), (0.0, 0.5, ["soft VCL"]), (1.0, 0.0, ["soft VCL"])],
+)
+def test_a_term_that_was_neither_trained_nor_measured_is_not_drawn(finished, weight, value, titles):
+    run = read_workdir(finished[0])
+    config = {**run.config, "method": {"weights": {"soft_vcl": weight}}}
+    records = [{"step": step, "soft_vcl": value} for step in (1, 2)]
+    drawn = curves.metric_curves(replace(run, config=config, records=records))
+    assert [picture.title for picture in drawn] == titles
 
 
 def test_a_network_whose_embeddings_collapsed_is_named(finished):

@@ -101,12 +101,19 @@ def validation_curve(run: Workdir) -> Picture | None:
 
 
 def metric_curves(run: Workdir) -> list[Picture]:
-    """Every metric over the steps; the ensemble's accuracy is drawn among its networks'."""
+    """Every metric over the steps; the ensemble's accuracy is drawn among its networks'.
+
+    Terms without weight that were not measured either, and so are 0 at all steps, are left out.
+    """
     names = metric_names(run.records)
     if "accuracy" in names and "ensemble_accuracy" in names:
         names.remove("ensemble_accuracy")
-    found = [(name, series(run.records, name)) for name in names]
-    return [_metric_curve(run, name, values) for name, values in found if values is not None]
+    weights, drawn = run.setting("method.weights", {}), []
+    for name in names:
+        values = series(run.records, name)
+        if values is not None and (weights.get(name, 1) or values.values.any()):
+            drawn.append(_metric_curve(run, name, values))
+    return drawn
 
 
 def _metric_curve(run: Workdir, name: str, found: Series) -> Picture:
