@@ -60,16 +60,23 @@ def difference_cell(study: dict[str, Any], name: str, who: str, arm: str) -> str
 
 def baseline_rows(study: dict[str, Any], names: list[str]) -> list[tuple[str, list[str]]]:
     """A row for each baseline; several where it is not the same in all arms."""
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for place, name in enumerate(names):
         for baseline, arms in study["baselines"].get(name, {}).items():
             by_text: dict[str, list[str]] = {}
             for arm, value in arms.items():
                 by_text.setdefault(_value(value, is_share(study, name)), []).append(arm)
             for text, alike in by_text.items():
-                row = baseline if len(by_text) == 1 else f"{baseline} of {', '.join(alike)}"
+                row = baseline, () if len(by_text) == 1 else tuple(alike)
                 found.setdefault(row, ["-"] * len(names))[place] = text
-    return list(found.items())
+    return [(_baseline(*row), cells) for row, cells in found.items()]
+
+
+def _baseline(name: str, arms: tuple[str, ...]) -> str:
+    """A baseline's name, and of which arms it is; a row of figures has no room for many."""
+    if len(arms) > 3:
+        arms = *arms[:2], f"{len(arms) - 2} others"
+    return f"{name} of {', '.join(arms)}" if arms else name
 
 
 def _value(found: dict[str, Any], share: bool) -> str:

@@ -55,6 +55,18 @@ def test_cells_are_in_per_cent_and_points(evaluated):
     assert rows["random network of cohort"] == ["50.00 ± 0.00"]
 
 
+def test_a_baseline_of_many_arms_has_a_short_name():
+    same = {name: {"mean": 0.25, "deviation": None} for name in "abcd"}
+    found = {
+        "measures": {"linear": {"group": "accuracy"}},
+        "baselines": {"linear": {"random network": same | {"e": {"mean": 0.5, "deviation": None}}}},
+    }
+    assert dict(baseline_rows(found, ["linear"])) == {
+        "random network of a, b, 2 others": ["25.00"],
+        "random network of e": ["50.00"],
+    }
+
+
 def test_the_printed_tables_hold_arms_differences_and_baselines(evaluated):
     console = Console(width=140, record=True)
     for table in study_tables(evaluated[1]):
