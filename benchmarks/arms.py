@@ -12,11 +12,12 @@ import subprocess
 import sys
 
 import jax
+from ml_collections import ConfigDict
 from pairs import Worker, serve
 
-from mcl_jax.command import parse
+from mcl_jax.command.study_arguments import parse_study
+from mcl_jax.config import ConfigError
 from mcl_jax.report.units import size
-from mcl_jax.studies import parse_arms
 from mcl_jax.training import loop
 from mcl_jax.training.footprint import compile_step
 from mcl_jax.training.run import batches, initial_state
@@ -24,12 +25,22 @@ from mcl_jax.training.run import batches, initial_state
 ROUNDS, STEPS, WARM_UP = 15, 4, 2
 
 
-def work(what: str, words: list[str]) -> None:
+def arms_of(words: list[str]) -> dict[str, ConfigDict]:
+    """The configuration of each arm that a command line describes; else ends with a sentence."""
+    try:
+        study = parse_study(words)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    if study is None:
+        sys.exit(__doc__)
+    return {arm.name: arm.config for arm in study.arms}
+
+
+def work(what: str, config: ConfigDict) -> None:
     """Serves so many steps at once, or prints what a compiled one takes besides its inputs."""
-    arguments = parse(words)
-    run = loop.ready(arguments.config)
-    state = initial_state(arguments.config, run)
-    inputs = batches(arguments.config, run, state)
+    run = loop.ready(config)
+    state = initial_state(config, run)
+    inputs = batches(config, run, state)
     if what == "memory":
         found = compile_step(run.step, state, next(inputs)).bytes
         print("unknown" if found is None else size(found["temporary"]))
@@ -47,26 +58,22 @@ def work(what: str, words: list[str]) -> None:
 def main(words: list[str]) -> None:
     """Prints images a second, their range, how long a step is beside the first's, and memory."""
     if words[:1] in (["work"], ["memory"]):
-        work(words[0], words[1:])
+        what, name, *words = words
+        work(what, arms_of(words)[name])
         return
-    text = next(word.removeprefix("--arms=") for word in words if word.startswith("--arms="))
-    words = [word for word in words if not word.startswith("--arms=")]
-    arms = {
-        arm.name: [*words, *(f"--config.{field}={value}" for field, value in arm.changes.items())]
-        for arm in parse_arms(text)
-    }
+    arms = arms_of(words)
     here = sys.executable, __file__
-    workers = {name: Worker(*here, "work", *own) for name, own in arms.items()}
+    workers = {name: Worker(*here, "work", name, *words) for name in arms}
     for worker in workers.values():
         worker.warm_up(WARM_UP)
     rounds = [{name: worker.step() for name, worker in workers.items()} for _ in range(ROUNDS)]
     first, *_ = arms
-    for name, own in arms.items():
-        images = STEPS * parse(own).config.data.batch_size
+    for name, config in arms.items():
+        images = STEPS * config.data.batch_size
         rates = [images / times[name] for times in rounds]
         longer = statistics.median(times[name] / times[first] for times in rounds)
         memory = subprocess.run(
-            [*here, "memory", *own], check=True, capture_output=True, text=True
+            [*here, "memory", name, *words], check=True, capture_output=True, text=True
         ).stdout.splitlines()[-1]
         print(
             f"{name}: {statistics.median(rates):.1f} images/s ({min(rates):.1f} to "
