@@ -38,8 +38,11 @@ def arms_of(words: list[str]) -> dict[str, ConfigDict]:
 
 def work(what: str, config: ConfigDict) -> None:
     """Serves so many steps at once, or prints what a compiled one takes besides its inputs."""
-    run = loop.ready(config)
-    state = initial_state(config, run)
+    try:
+        run = loop.ready(config)
+        state = initial_state(config, run)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
     inputs = batches(config, run, state)
     if what == "memory":
         found = compile_step(run.step, state, next(inputs)).bytes

@@ -3,6 +3,7 @@
 Each lives in a process of its own and does one step for every line it is sent.
 """
 
+import contextlib
 import resource
 import statistics
 import subprocess
@@ -19,9 +20,15 @@ class Worker:
         )
 
     def _ask(self, line: str) -> float:
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        answer = ""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        if not answer:
+            self._process.wait()
+            sys.exit("error: a worker has ended; what it said is above.")
+        return float(answer)
 
     def step(self) -> float:
         """Seconds of one step."""

@@ -80,6 +80,12 @@ def check_looks(config: ConfigDict) -> None:
         raise ConfigError(
             "method.global_weight and method.local_weight are both 0: nothing is learned."
         )
+    if not options.global_weight and (options.neighbours or options.target_network != "online"):
+        raise ConfigError(
+            "method.global_weight 0 learns of no targets, so that neither neighbours nor a "
+            "momentum network have a use: method.neighbours must be 0 and method.target_network "
+            "online."
+        )
     both = options.global_weight and options.local_weight
     if not options.local_gradient and not both:
         raise ConfigError(

@@ -182,7 +182,7 @@ def looking(
     if "local" in wanted and sides is not None and (sides[0] % 2 or sides[1] % 2):
         raise ConfigError(
             f"views must have even sides to be split for a local look, got {sides[0]} x "
-            f"{sides[1]}; views.size sets them."
+            f"{sides[1]}; views.size sets them, of a views.recipe with a crop."
         )
     small = _small(config, setting, networks, whole, sides) if "crops" in wanted else None
     return Looking(networks, whole, small, setting.axes)

@@ -187,7 +187,9 @@ def shared(arm: Arm, reference: Arm) -> str:
         parts.append(f"same batches, other views ({', '.join(seen)})")
     else:
         parts.append("same batches and views")
-    drawn = among("model.", "method.head", "method.embedding_dim", "method.name")
+    drawn = among(
+        "model.", "method.head", "method.embedding_dim", "method.name", "method.predictor_width"
+    )
     if drawn:
         parts.append(f"initialisation may differ ({', '.join(drawn)})")
     elif "method.networks" in other:

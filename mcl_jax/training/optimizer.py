@@ -4,6 +4,7 @@ Decay masks go by name and clipping by network, since neither rank nor a norm ov
 means what it does for one network: a stacked bias has rank 2, and a common norm couples networks.
 """
 
+import functools
 import math
 import re
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import optax
 from ml_collections import ConfigDict
 
 from mcl_jax.cohort import networks_of
+from mcl_jax.config import ConfigError
 
 
 def path_name(path: tuple[Any, ...]) -> str:
@@ -172,9 +174,19 @@ def create(config: ConfigDict, steps: int, steps_per_epoch: int) -> optax.Gradie
     rate = learning_rate(config, steps, steps_per_epoch)
     if not config.constant:
         return optax.chain(*parts, _rule(config, rate))
-    scheduled = unmatched(config.constant)
     rules = {True: _rule(config, rate), False: _rule(config, config.learning_rate)}
-    return optax.chain(*parts, optax.partition(rules, scheduled))
+    return optax.chain(*parts, optax.partition(rules, functools.partial(_scheduled, config)))
+
+
+def _scheduled(config: ConfigDict, params: Any) -> Any:
+    """Which parameters' rates follow the schedule; a pattern that finds none is a mistake."""
+    for pattern in config.constant:
+        if all(jax.tree.leaves(unmatched([pattern])(params))):
+            raise ConfigError(
+                f"optimizer.constant must hold patterns of parameters that there are, got "
+                f"{pattern!r}, which matches none."
+            )
+    return unmatched(config.constant)(params)
 
 
 def _rule(config: ConfigDict, rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:

@@ -117,6 +117,8 @@ def prepare(config: ConfigDict, dataset: Dataset, mapper: Mapper) -> Run:
     create = _creator(config, dataset, method)
     try:
         like = jax.eval_shape(create, jax.random.key(config.seed), None, {})
+    except config_lib.ConfigError:
+        raise
     except ValueError as error:  # images that the encoder cannot take
         raise config_lib.ConfigError(f"model.name {config.model.name}: {error}") from error
     fit.check_memory(like, dataset.pool, mapper)

@@ -427,6 +427,9 @@ REFUSED = [
     ({"method__local_weight": 0.0, "method__views": 2, "method__local_gradient": False},
      "method.local_gradient false wants method.global_weight and local_weight above 0: it is for "
      "the local loss, which then teaches nothing."),
+    ({"method__global_weight": 0.0, "method__neighbours": 8},
+     "method.global_weight 0 learns of no targets, so that neither neighbours nor a momentum "
+     "network have a use: method.neighbours must be 0 and method.target_network online."),
     ({"method__local_weight": 0.0}, "method.views must be 2 with method.global_weight or "
      "local_weight 0: only both losses have use for three views, got 3."),
     ({"views__small_scale": (0.5, 0.2)}, "views.small_scale must be two shares of the area in "
@@ -463,7 +466,7 @@ def test_what_contradicts_itself_is_refused(changes, sentence):
     ("changes", "shape", "sentence"),
     [
         ({"views__size": 7}, (8, 8, 3), "views must have even sides to be split for a local look, "
-         "got 7 x 7; views.size sets them."),
+         "got 7 x 7; views.size sets them, of a views.recipe with a crop."),
         ({"views__recipe": "cifar", "method__queries": "crops", "views__small_crops": 2},
          (8, 8, 3), "views.small_crops wants a views.recipe that begins with a crop, got cifar."),
     ],

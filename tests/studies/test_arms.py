@@ -98,6 +98,16 @@ def test_what_pairs_have_in_common_is_said(changes, expected):
     assert shared(arm("a", **changes), arm("b")) == expected
 
 
+def test_predictors_of_other_width_start_apart():
+    one, other = (
+        Arm(name, changed(config_lib.default("global_local"), {"method.predictor_width": width}))
+        for name, width in (("narrow", 8), ("wide", 16))
+    )
+    assert shared(one, other) == (
+        "same batches and views, initialisation may differ (method.predictor_width)"
+    )
+
+
 def test_small_crops_that_are_not_there_part_nothing():
     one, other = (
         arm("a", method__name="global_local"),

@@ -7,6 +7,7 @@ import optax
 import pytest
 import tiny
 
+from mcl_jax.config import ConfigError
 from mcl_jax.training import optimizer
 
 
@@ -194,3 +195,13 @@ def test_some_parameters_have_a_constant_rate(name):
     np.testing.assert_allclose(found["conv"]["kernel"], moving["conv"]["kernel"], rtol=1e-6)
     np.testing.assert_allclose(found["norm"]["scale"], constant["norm"]["scale"], rtol=1e-6)
     assert not np.allclose(found["norm"]["scale"], moving["norm"]["scale"])
+
+
+def test_a_constant_rate_of_no_parameter_is_refused():
+    made = optimizer.create(options(constant=("^norm", "predictr")), 4, 2)
+    with pytest.raises(ConfigError) as caught:
+        made.init(stacked())
+    assert str(caught.value) == (
+        "optimizer.constant must hold patterns of parameters that there are, got 'predictr', "
+        "which matches none."
+    )
